@@ -1,0 +1,1 @@
+"""Everything that two daemons of smx share; imports no daemon."""

@@ -1,0 +1,100 @@
+"""createmap: makes a map file from text, and shows what is in one.
+
+Kind: shell.
+
+``createmap MAP < TEXT`` or ``createmap MAP TEXT`` replaces MAP in one step; nothing is changed
+when a single line is wrong. ``-q KEY`` prints one value (exit 1 where there is none), ``-s``
+prints all entries as text that createmap reads.
+Exit codes: 0; 1: no such key; EX_USAGE; EX_DATAERR: bad lines, all told with their numbers, or a
+damaged map; EX_NOINPUT: no such file; EX_CANTCREAT.
+Source: SPEC rows X329, X476, decision D19.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+from libsmx.errors import EX_CANTCREAT, EX_DATAERR, EX_OK, EX_USAGE, StoreError
+from libsmx.mapfile import MapFile, write_map
+from libsmx.maptext import fold, read_map_text
+from libsmx.version import PRODUCT
+
+EX_NOINPUT = os.EX_NOINPUT
+NO_KEY = 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool and return its exit code."""
+    try:
+        args = _arguments().parse_args(argv)
+    except SystemExit as stop:  # argparse prints and leaves with 2
+        return EX_USAGE if stop.code else EX_OK
+    if args.text and (args.show or args.key is not None):
+        print("createmap: -q and -s read a map, no text", file=sys.stderr)
+        return EX_USAGE
+    try:
+        if args.show or args.key is not None:
+            return _show(args.map, args.key, keep_case=args.keep_case)
+        return _make(args.map, args.text, keep_case=args.keep_case)
+    except FileNotFoundError as error:
+        print(f"createmap: {error.filename}: {error.strerror}", file=sys.stderr)
+        return EX_NOINPUT
+    except StoreError as error:
+        print(f"createmap: {error}", file=sys.stderr)
+        return EX_DATAERR
+
+
+def _show(path: str, key: str | None, *, keep_case: bool) -> int:
+    with MapFile(path) as found:
+        if key is None:
+            for name, value in found.items():
+                sys.stdout.write(f"{name}\t{value}\n")
+            return EX_OK
+        answer = found.get(key if keep_case else fold(key))
+    if answer is None:
+        return NO_KEY
+    print(answer)
+    return EX_OK
+
+
+def _make(path: str, text: str, *, keep_case: bool) -> int:
+    source = text or "stdin"
+    if text:
+        with open(text, "rb") as file:
+            entries, problems = read_map_text(file, keep_case=keep_case)
+    else:
+        entries, problems = read_map_text(sys.stdin.buffer, keep_case=keep_case)
+    if problems:
+        for problem in problems:
+            print(f"createmap: {source}: {problem}", file=sys.stderr)
+        return EX_DATAERR
+    try:
+        write_map(path, entries, source=source, made_at=time.time())
+    except StoreError as error:
+        print(f"createmap: {error}", file=sys.stderr)
+        return EX_CANTCREAT
+    return EX_OK
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="createmap", description="Make a map file from text, or show what is in one."
+    )
+    parser.add_argument("-V", action="version", version=f"createmap {PRODUCT}")
+    parser.add_argument("-f", dest="keep_case", action="store_true", help="keep the case of keys")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("-q", dest="key", metavar="KEY", help="print the value of a key")
+    what.add_argument("-s", dest="show", action="store_true", help="print all entries")
+    parser.add_argument("map", metavar="MAP", help="the map file, as aliases.db")
+    parser.add_argument("text", metavar="TEXT", nargs="?", default="", help="default: stdin")
+    return parser
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except BrokenPipeError:  # as in "createmap -s MAP | head"
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(EX_OK)

@@ -1,0 +1,69 @@
+"""Options of the address resolver.
+
+Kind: table.
+
+Source: SPEC rows X120-X124, X250; D05, D11.
+"""
+# ruff: noqa: RUF009 (option() and section() declare fields, they are no shared defaults)
+
+import attrs
+
+from libsmx.kinds import Count, ListOf, Path
+from libsmx.netkinds import Endpoint, EndpointKind
+from libsmx.opt_shared import SECONDS, LogConf, ServiceConf, log_level, log_section
+from libsmx.options import option, section, shared
+
+
+@attrs.frozen
+class MailertableConf:
+    """Routes that go before DNS."""
+
+    file: str = option(
+        "file",
+        Path(beside_conf=True),
+        "mt",
+        rows="X120 X121 X123 X124 X250",
+        doc="The mailertable, a text file that must exist, though it may be empty.",
+    )
+
+
+@attrs.frozen
+class SmarConf:
+    """Options of section smar."""
+
+    nameserver: tuple[Endpoint, ...] = option(
+        "nameserver",
+        ListOf(EndpointKind(53), 4),
+        (),
+        doc="Name servers, asked in order. Empty: those of /etc/resolv.conf.",
+    )
+    dns_timeout: int = option(
+        "DNS_timeout",
+        SECONDS,
+        "10s",
+        low="1s",
+        high="5m",
+        doc="Longest time for one look-up in DNS, over all name servers.",
+    )
+    cache_max_entries: int = option(
+        "cache_max_entries",
+        Count("entries"),
+        "20000",
+        low="1",
+        high="10000000",
+        doc="Greatest number of DNS answers that are remembered.",
+    )
+    shutdown_timeout: int = option(
+        "shutdown_timeout",
+        SECONDS,
+        "10s",
+        low="1s",
+        high="10m",
+        doc="How long an orderly stop waits for questions that are under way.",
+    )
+    log_level: int = log_level()
+    log: LogConf = log_section()
+    mailertable: MailertableConf = section(
+        "mailertable", MailertableConf, doc="Routes that go before DNS."
+    )
+    service: ServiceConf = shared(ServiceConf)

@@ -1,0 +1,290 @@
+"""Every message between the processes of smx, and who may send which to whom.
+
+Kind: table.
+
+A class is a message; its number on the wire is never reused. ``CHANNELS`` is the privilege
+map: a channel accepts the messages listed for its direction and ends at anything else. mcp
+appears nowhere: it talks to its children by descriptors, signals and exit codes only. What
+qmgrctl says stands in libsmx/wire_control.py. How messages become bytes stands in
+libsmx/rcb.py, how they travel in libsmx/channel.py.
+Source: SPEC rows X012, X016, X017.
+"""
+
+from typing import Annotated
+
+import attrs
+from msgspec import Meta
+
+from libsmx import wire_control
+from libsmx.envelope import Address, Envelope, Id, Idx, Short, Text
+from libsmx.wirebase import message
+
+PROTOCOL_VERSION = 2
+"""Rises with every change of a message; peers that differ refuse each other at the hello."""
+
+MAX_TARGETS = 200
+"""Most addresses that one route carries."""
+
+Session = Annotated[str, Meta(max_length=40)]
+DeliveryId = Annotated[int, Meta(ge=0, le=1 << 62)]
+Code = Annotated[int, Meta(ge=0, le=999)]
+
+
+# --- every channel -------------------------------------------------------------------------
+
+
+@message(1)
+class Hello:
+    """First message of a client on every channel."""
+
+    version: int
+    role: Short
+    """Process name: smtps, smtpc, qmgr, qmgrctl."""
+    id: Annotated[int, Meta(ge=0, le=255)]
+    """Process id given by mcp's pass_id; unique among the processes of one role."""
+    capacity: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    """smtpc: most sessions it runs at a time."""
+
+
+@message(2)
+class Welcome:
+    """The server accepts the client."""
+
+    version: int
+    name: Short
+
+
+@message(3)
+class Refusal:
+    """Answer to any request that cannot be met; carries what an SMTP client would be told."""
+
+    code: Code
+    status: Short
+    """Enhanced status code."""
+    text: Text
+
+
+# --- smtps -> qmgr -------------------------------------------------------------------------
+
+
+@message(10)
+class SessionOpen:
+    """A client connected. Answer: SessionGranted or Refusal."""
+
+    session: Session
+    client: Address
+
+
+@message(11)
+class SessionGranted:
+    """The session may go on."""
+
+
+@message(12)
+class SessionClose:
+    """The session ended (no answer)."""
+
+    session: Session
+
+
+@message(13)
+class TaOpen:
+    """Reserve room for a transaction at its first accepted recipient.
+
+    Answer: TaOpened or Refusal (4yz).
+    """
+
+    ta_id: Id
+    session: Session
+
+
+@message(14)
+class TaOpened:
+    """Room is reserved until TaCommit or TaAbort."""
+
+
+@message(15)
+class TaCommit:
+    """The content is on disk; take responsibility. Answer: TaCommitted or Refusal (4yz)."""
+
+    envelope: Envelope
+
+
+@message(16)
+class TaCommitted:
+    """The envelope is on disk: the client may be told 250."""
+
+
+@message(17)
+class TaAbort:
+    """The transaction ended without a commit (no answer)."""
+
+    ta_id: Id
+
+
+@message(18)
+class Throttle:
+    """qmgr -> smtps: refuse or accept new transactions from now on (no answer)."""
+
+    stop: bool
+    reason: Text = ""
+
+
+# --- smtps -> smar -------------------------------------------------------------------------
+
+
+@message(20)
+class MailAsk:
+    """May this sender be accepted? Answer: Verdict."""
+
+    sender: Address
+    client: Address
+
+
+@message(21)
+class RcptAsk:
+    """May this recipient be accepted? Answer: Verdict."""
+
+    rcpt: Address
+    client: Address
+    relay: bool
+    """The session may relay."""
+
+
+@message(22)
+class Verdict:
+    """What smar says of an address."""
+
+    accept: bool
+    code: Code = 250
+    status: Short = "2.0.0"
+    text: Text = ""
+    local: bool = False
+    """The domain is ours: its route is LMTP."""
+
+
+# --- qmgr -> smar --------------------------------------------------------------------------
+
+
+@message(30)
+class RouteAsk:
+    """Where do these recipients go? Answer: RouteAnswer, routes in the order of rcpts."""
+
+    rcpts: Annotated[list[Address], Meta(max_length=1000)]
+
+
+@attrs.frozen(kw_only=True)
+class Target:
+    """One address to try."""
+
+    host: Address
+    """Name that the route gave (MX host); for logs and TLS names."""
+    address: Address
+    """IPv4 or IPv6 address in text form; empty: the LMTP socket that smtpc is configured with."""
+    port: Annotated[int, Meta(ge=0, le=65535)]
+
+
+@attrs.frozen(kw_only=True)
+class Route:
+    """The way to one recipient, or why there is none."""
+
+    dest: Address
+    """Key of the destination: recipients with equal keys may share a transaction."""
+    lmtp: bool = False
+    targets: Annotated[list[Target], Meta(max_length=MAX_TARGETS)]
+    """In the order in which to try them; empty means no route, code tells why."""
+    code: Code = 0
+    """0 where there is a route, else 4yz (try later) or 5yz (never)."""
+    status: Short = ""
+    text: Text = ""
+
+
+@message(31)
+class RouteAnswer:
+    """Answer to RouteAsk."""
+
+    routes: Annotated[list[Route], Meta(max_length=1000)]
+
+
+# --- qmgr -> smtpc (smtpc connects) --------------------------------------------------------
+
+
+@message(40)
+class Deliver:
+    """Deliver one transaction. Answer: Delivered."""
+
+    da_sess: DeliveryId
+    """Delivery session; if smtpc has it open and idle it is used, else it is opened."""
+    da_ta: DeliveryId
+    lmtp: bool
+    dest: Address
+    targets: Annotated[list[Target], Meta(max_length=MAX_TARGETS)]
+    envelope: Envelope
+    """rcpts holds only those of this delivery."""
+
+
+@attrs.frozen(kw_only=True)
+class RcptResult:
+    """Result for one recipient: code 2yz delivered, 4yz try again, 5yz failed for good."""
+
+    idx: Idx
+    code: Code
+    status: Short
+    text: Text
+
+
+@attrs.frozen(kw_only=True)
+class Attempt:
+    """One address that was tried before the one that took the transaction."""
+
+    address: Address
+    text: Text
+    refused: bool
+    """True where no connection or no usable greeting was had."""
+
+
+@message(41)
+class Delivered:
+    """Answer to Deliver."""
+
+    da_sess: DeliveryId
+    da_ta: DeliveryId
+    open: bool
+    """The session can take another transaction."""
+    host: Address
+    address: Address
+    results: Annotated[list[RcptResult], Meta(max_length=50_000)]
+    attempts: Annotated[list[Attempt], Meta(max_length=MAX_TARGETS)]
+    dsn: bool = False
+    """The server took over to report what the sender wants reported (RFC 3461 5.2.1)."""
+
+
+@message(42)
+class SessionEnd:
+    """qmgr: close this delivery session, it is not needed any more (no answer)."""
+
+    da_sess: DeliveryId
+
+
+@message(43)
+class SessionLost:
+    """smtpc: an idle delivery session ended by itself (no answer)."""
+
+    da_sess: DeliveryId
+
+
+CHANNELS: dict[tuple[str, str], frozenset[type]] = {
+    ("smtps", "qmgr"): frozenset({Hello, SessionOpen, SessionClose, TaOpen, TaCommit, TaAbort}),
+    ("qmgr", "smtps"): frozenset(
+        {Welcome, Refusal, SessionGranted, TaOpened, TaCommitted, Throttle}
+    ),
+    ("smtps", "smar"): frozenset({Hello, MailAsk, RcptAsk}),
+    ("smar", "smtps"): frozenset({Welcome, Refusal, Verdict}),
+    ("qmgr", "smar"): frozenset({Hello, RouteAsk}),
+    ("smar", "qmgr"): frozenset({Welcome, Refusal, RouteAnswer}),
+    ("smtpc", "qmgr"): frozenset({Hello, Delivered, Refusal, SessionLost}),
+    ("qmgr", "smtpc"): frozenset({Welcome, Refusal, Deliver, SessionEnd}),
+    ("qmgrctl", "qmgr"): frozenset({Hello}) | wire_control.REQUESTS,
+    ("qmgr", "qmgrctl"): frozenset({Welcome, Refusal}) | wire_control.ANSWERS,
+}
+"""(sender, receiver) -> what it may send. Every pair that is missing is impossible."""

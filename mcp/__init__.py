@@ -1,0 +1,1 @@
+"""mcp: the master control program, the only process that is ever root."""

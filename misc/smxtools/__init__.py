@@ -1,0 +1,1 @@
+"""smxtools: small programs around smx that belong to no daemon."""

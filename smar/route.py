@@ -1,0 +1,188 @@
+"""Routes: from a recipient to the destination and the addresses to try.
+
+Kind: core.
+
+The mailertable decides first, the DNS where it is silent. A destination's key is made of
+mailer, port and host names in an order that does not depend on chance, so that all domains
+behind the same hosts share one destination.
+Limits: MAX_TARGETS addresses a route, MAX_DEST characters a key.
+Source: SPEC rows X312 to X320, decision D39; RFC 5321 5.1.
+"""
+
+import hashlib
+
+import attrs
+
+from libsmx.address import AddressError, parse_mailbox
+from libsmx.wire import MAX_TARGETS, Route, Target
+from smar.mailertable import (
+    SMTP_PORT,
+    Entry,
+    Host,
+    HostKind,
+    Mailertable,
+    format_literal,
+    literal_address,
+)
+from smar.mx import Failure, Problem, Shuffle, find_addresses, find_exchangers
+from smar.records import Steps, together
+
+MAX_DEST = 200
+LOCAL_DEST = "lmtp:"
+"""Key of the local LMTP socket."""
+
+RCPT_CODES: dict[Problem, tuple[int, str]] = {
+    Problem.NO_DOMAIN: (550, "5.1.2"),
+    Problem.NO_HOST: (550, "5.1.2"),
+    Problem.NULL_MX: (556, "5.1.10"),
+    Problem.UNUSABLE: (550, "5.4.4"),
+    Problem.LOOKUP: (451, "4.4.3"),
+}
+"""What a recipient's client is told; RFC 3463, RFC 7505 4.1."""
+
+
+@attrs.frozen
+class _Found:
+    """What one host of an entry came to."""
+
+    names: list[str]
+    """For the destination's key."""
+    targets: list[Target]
+    failure: Failure | None = None
+
+
+def domain_of(address: str, hostname: str) -> str | None:
+    """Return the domain that decides on an address, None when it is no address.
+
+    Args:
+        address: without brackets; ``postmaster`` alone is that of this host (RFC 5321 4.5.1).
+        hostname: name of this host, lower case.
+    """
+    try:
+        return parse_mailbox(address).domain or hostname
+    except AddressError:
+        return None
+
+
+def dest_key(*, lmtp: bool, port: int, names: list[str]) -> str:
+    """Return the key of a destination, at most MAX_DEST characters."""
+    key = f"{'lmtp' if lmtp else 'esmtp'}:{port}:{'+'.join(names)}"
+    if len(key) <= MAX_DEST:
+        return key
+    tail = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return f"{key[: MAX_DEST - len(tail) - 1]}#{tail}"
+
+
+def no_route(domain: str, code: int, status: str, text: str) -> Route:
+    """Return the route of a recipient that has none."""
+    key = dest_key(lmtp=False, port=SMTP_PORT, names=[domain])
+    return Route(dest=key, targets=[], code=code, status=status, text=text)
+
+
+class Router:
+    """Finds routes.
+
+    Args:
+        table: the mailertable.
+        hostname: name of this host, lower case; the domain of ``postmaster`` alone.
+        shuffle: puts hosts of equal preference into random order.
+    """
+
+    def __init__(self, table: Mailertable, hostname: str, shuffle: Shuffle) -> None:
+        self._table = table
+        self._hostname = hostname
+        self._shuffle = shuffle
+        self._fixed: dict[Entry, Route] = {}
+
+    def routes(self, rcpts: list[str]) -> Steps[list[Route]]:
+        """Find the routes of recipients, each domain once; in the order of rcpts."""
+        domains = [domain_of(rcpt, self._hostname) for rcpt in rcpts]
+        distinct = list(dict.fromkeys(domains))
+        if len(distinct) == 1:
+            route = yield from self._route(distinct[0])
+            return [route] * len(rcpts)
+        found = yield from together([self._route(domain) for domain in distinct])
+        by_domain = dict(zip(distinct, found, strict=True))
+        return [by_domain[domain] for domain in domains]
+
+    def _route(self, domain: str | None) -> Steps[Route]:
+        """Find the route of a domain."""
+        if domain is None:
+            return no_route("", 553, "5.1.3", "the address is not valid")
+        entry = self._table.find(domain)
+        if entry is None:
+            address = literal_address(domain)
+            kind = HostKind.MX if address is None else HostKind.ADDRESS
+            host = Host(kind, address or domain)
+            entry = Entry(lmtp=False, port=SMTP_PORT, hosts=(host,))
+        elif entry in self._fixed:
+            return self._fixed[entry]
+        elif all(host.kind is HostKind.ADDRESS for host in entry.hosts):
+            route = self._fixed[entry] = _fixed_route(entry)
+            return route
+        return (yield from self._resolve(domain, entry))
+
+    def _resolve(self, domain: str, entry: Entry) -> Steps[Route]:
+        """Find the addresses of an entry's hosts, all hosts side by side."""
+        if len(entry.hosts) == 1:
+            parts = [(yield from self._host(entry.hosts[0], entry.port))]
+        else:
+            parts = yield from together([self._host(host, entry.port) for host in entry.hosts])
+        targets: dict[str, Target] = {}
+        for part in parts:
+            for target in part.targets:
+                targets.setdefault(target.address, target)
+        if targets:
+            names = [name for part in parts for name in part.names]
+            return Route(
+                dest=dest_key(lmtp=entry.lmtp, port=entry.port, names=list(dict.fromkeys(names))),
+                lmtp=entry.lmtp,
+                targets=list(targets.values())[:MAX_TARGETS],
+            )
+        failures = [part.failure for part in parts if part.failure is not None]
+        # One host that may come back is enough to try again later.
+        failures.sort(key=lambda failure: failure.problem is not Problem.LOOKUP)
+        code, status = RCPT_CODES[failures[0].problem]
+        return no_route(domain, code, status, failures[0].text)
+
+    def _host(self, host: Host, port: int) -> Steps[_Found]:
+        """Find the addresses of one host of an entry."""
+        if host.kind is HostKind.ADDRESS:
+            target = Target(host=host.name, address=host.name, port=port)
+            return _Found([format_literal(host.name)], [target])
+        missing = Problem.NO_HOST
+        if host.kind is HostKind.NAME:
+            names, ordered = [f"[{host.name}]"], [host.name]
+        else:
+            found = yield from find_exchangers(host.name)
+            if isinstance(found, Failure):
+                return _Found([], [], found)
+            names, ordered = found.names, found.ordered(self._shuffle)
+            if not found.implicit:
+                missing = Problem.UNUSABLE
+        addresses = yield from find_addresses(ordered)
+        targets = [
+            Target(host=name, address=address, port=port)
+            for name in ordered
+            for address in addresses.by_host.get(name, ())
+        ]
+        if targets:
+            return _Found(names, targets)
+        if addresses.failed:
+            return _Found([], [], Failure(Problem.LOOKUP, host.name, addresses.failed))
+        return _Found([], [], Failure(missing, host.name))
+
+
+def _fixed_route(entry: Entry) -> Route:
+    """Return the route of an entry that needs no lookup."""
+    if entry.local:
+        target = Target(host=LOCAL_DEST, address="", port=0)
+        return Route(dest=LOCAL_DEST, lmtp=True, targets=[target])
+    names = list(dict.fromkeys(host.name for host in entry.hosts))
+    return Route(
+        dest=dest_key(
+            lmtp=entry.lmtp, port=entry.port, names=[format_literal(name) for name in names]
+        ),
+        lmtp=entry.lmtp,
+        targets=[Target(host=name, address=name, port=entry.port) for name in names],
+    )

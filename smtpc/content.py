@@ -1,0 +1,139 @@
+"""The content of one delivery: what is sent after DATA.
+
+Kind: shell.
+
+Small contents are read whole in the loop's thread, because they are in the page cache and a
+thread hop costs more than the read; large ones pass in blocks that a worker thread reads. A
+file that is shorter than its envelope says is never sent: its last part would be missing, and
+the next hop could not know.
+Limits: SMALL bytes are held for each session at most, or one block.
+Source: SPEC row X017; architecture.md.
+"""
+
+import os
+
+import trio
+
+from libsmx.cdb import open_content
+from libsmx.envelope import Envelope
+from libsmx.errors import StoreError
+from smtpc.compose import MAX_FULL, Original, compose
+
+SMALL = 64 * 1024
+BLOCK = 256 * 1024
+
+
+class Content:
+    """Content that is ready to be sent.
+
+    Attributes:
+        size: bytes, before dot-stuffing.
+        body8: it has, or was declared to have, 8-bit bytes.
+        data: all of it, None if it has to be read in blocks.
+        left: bytes that ``read`` has still to give.
+    """
+
+    def __init__(self, size: int, data: bytes | None, fd: int, *, body8: bool) -> None:
+        self.size = size
+        self.body8 = body8
+        self.data = data
+        self.left = size
+        self._fd = fd
+
+    async def read(self) -> bytes:
+        """Return the next block of a large content; not to be called when nothing is left.
+
+        Raises:
+            StoreError: the file ends early or cannot be read.
+        """
+        # Not abandoned on cancellation: the thread would read from a descriptor that may
+        # belong to another file by then.
+        try:
+            block = await trio.to_thread.run_sync(os.read, self._fd, min(BLOCK, self.left))
+        except OSError as error:
+            raise StoreError(f"reading failed: {error.strerror}") from error
+        if not block:
+            raise StoreError(f"the file ended {self.left} bytes early")
+        self.left -= len(block)
+        return block
+
+    def close(self) -> None:
+        """Close the file, if one is open."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def open_message(base: str, envelope: Envelope) -> Content:
+    """Return the content of a received message.
+
+    Args:
+        base: directory of the CDB, empty or ending in ``/``.
+        envelope: names the file and its size.
+
+    Raises:
+        StoreError: missing, shorter than the envelope says, or unreadable.
+    """
+    try:
+        fd = open_content(base, envelope.cdb_id)
+    except FileNotFoundError as error:
+        raise StoreError(f"content file {envelope.cdb_id} is missing") from error
+    try:
+        size = os.fstat(fd).st_size
+        if size < envelope.size:
+            raise StoreError(
+                f"content file {envelope.cdb_id} has {size} bytes, its envelope says "
+                f"{envelope.size}"
+            )
+        if size > SMALL:
+            content = Content(size, None, fd, body8=envelope.body8)
+            fd = -1
+            return content
+        data = _read(fd, size)
+        if len(data) < size:
+            raise StoreError(f"content file {envelope.cdb_id} shrinks while it is read")
+        return Content(size, data, -1, body8=envelope.body8)
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
+def compose_report(base: str, envelope: Envelope, boundary: str) -> tuple[Content, str]:
+    """Return the content of a DSN, and why the original is missing in it, if it is.
+
+    Args:
+        base: directory of the CDB.
+        envelope: one with ``dsn`` set.
+        boundary: random, for the MIME parts.
+    """
+    if envelope.dsn is None:
+        raise ValueError("the envelope is not that of a report")
+    original, problem = None, ""
+    try:
+        fd = open_content(base, envelope.cdb_id)
+        try:
+            whole = os.fstat(fd).st_size <= MAX_FULL
+            original = Original(_read(fd, MAX_FULL), whole=whole)
+        finally:
+            os.close(fd)
+    except FileNotFoundError:
+        problem = "the file is missing"
+    except StoreError as error:
+        problem = str(error)
+    composed = compose(envelope, envelope.dsn, boundary, original)
+    return Content(len(composed.data), composed.data, -1, body8=composed.body8), problem
+
+
+def _read(fd: int, size: int) -> bytes:
+    """Return up to size bytes from the start of a file.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    try:
+        data = os.read(fd, size)
+        while len(data) < size and (more := os.read(fd, size - len(data))):
+            data += more
+    except OSError as error:
+        raise StoreError(f"reading failed: {error.strerror}") from error
+    return data

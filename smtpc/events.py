@@ -1,0 +1,55 @@
+"""Log events of the SMTP client.
+
+Kind: table.
+
+One canonical line per recipient and attempt; everything else is detail above level 9.
+Source: SPEC rows X017, X434, X480.
+"""
+
+from libsmx.logtab import event
+
+_RCPT = ("ta", "rcpt", "host", "address", "code", "status", "delay", "text")
+
+RCPT_DELIVERED = event(
+    "rcpt_delivered", 8, "The next hop took responsibility for a recipient.", *_RCPT
+)
+RCPT_DEFERRED = event(
+    "rcpt_deferred", 8, "An attempt failed for now; the queue manager tries again.", *_RCPT
+)
+RCPT_FAILED = event(
+    "rcpt_failed", 6, "A recipient failed for good; the sender is told by a bounce.", *_RCPT
+)
+DA_OPENED = event(
+    "da_session_opened", 10, "A delivery session stands.", "da_sess", "host", "address", "port"
+)
+DA_CLOSED = event(
+    "da_session_closed", 9, "A delivery session ended.",
+    "da_sess", "host", "address", "transactions", "reason",
+)  # fmt: skip
+CONNECT_FAILED = event(
+    "connect_failed", 7, "An address could not be used; the next one is tried, if there is one.",
+    "da_sess", "host", "address", "port", "reason",
+)  # fmt: skip
+DA_STALE = event(
+    "da_session_stale", 10, "A kept session was dead; the transaction starts again on a new one.",
+    "da_sess", "ta", "reason",
+)  # fmt: skip
+OUTCOME_UNKNOWN = event(
+    "outcome_unknown", 5,
+    "The connection broke after the whole message was sent and before its reply: the next hop "
+    "may have it, and will get it again.",
+    "ta", "da_sess", "host", "address", "reason",
+)  # fmt: skip
+CONTENT_BAD = event(
+    "content_bad", 2, "A content file is missing, shorter than its envelope says or unreadable.",
+    "ta", "cdb", "error",
+)  # fmt: skip
+RESULT_DROPPED = event(
+    "result_dropped", 4,
+    "The queue manager went away before it could be told of a result; it will try again.",
+    "ta", "da_sess", "delivered", "other",
+)  # fmt: skip
+DELIVERY_REFUSED = event(
+    "delivery_refused", 5, "An order of the queue manager could not be taken.",
+    "da_sess", "ta", "reason",
+)  # fmt: skip

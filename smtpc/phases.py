@@ -1,0 +1,68 @@
+"""Phases of a delivery session, its commands, and how long each wait may last.
+
+Kind: table.
+
+The limits are those that RFC 5321 4.5.3.2 asks a client to have at least; ``io_timeout`` of the
+configuration caps each of them. RFC 5321 names none for EHLO and QUIT; MAIL's is used for EHLO.
+Source: RFC 5321 4.5.3.2; SPEC row X432.
+"""
+
+import enum
+
+
+class Phase(enum.Enum):
+    """What a session waits for; the value is the text in results and logs."""
+
+    GREETING = "greeting"
+    HELLO = "reply to EHLO"
+    IDLE = "next transaction"
+    MAIL = "reply to MAIL"
+    RCPT = "reply to RCPT"
+    DATA = "reply to DATA"
+    CONTENT = "the server to take the message"
+    DOT = "reply to end of data"
+    QUIT = "reply to QUIT"
+    CLOSED = "closed"
+
+
+TIMEOUT_S: dict[Phase, float] = {
+    Phase.GREETING: 300.0,
+    Phase.HELLO: 300.0,
+    Phase.IDLE: float("inf"),  # the queue manager decides how long a session is kept
+    Phase.MAIL: 300.0,
+    Phase.RCPT: 300.0,
+    Phase.DATA: 120.0,
+    Phase.CONTENT: 180.0,  # for each block
+    Phase.DOT: 600.0,
+    Phase.QUIT: 5.0,
+    Phase.CLOSED: 0.0,
+}
+"""Seconds until the wait of a phase is given up."""
+
+
+class Verb(enum.Enum):
+    """What a reply answers."""
+
+    GREETING = enum.auto()
+    EHLO = enum.auto()
+    HELO = enum.auto()
+    RSET = enum.auto()
+    MAIL = enum.auto()
+    RCPT = enum.auto()
+    DATA = enum.auto()
+    DOT = enum.auto()
+    QUIT = enum.auto()
+
+
+PHASE_OF = {
+    Verb.GREETING: Phase.GREETING,
+    Verb.EHLO: Phase.HELLO,
+    Verb.HELO: Phase.HELLO,
+    Verb.RSET: Phase.MAIL,
+    Verb.MAIL: Phase.MAIL,
+    Verb.RCPT: Phase.RCPT,
+    Verb.DATA: Phase.DATA,
+    Verb.DOT: Phase.DOT,
+    Verb.QUIT: Phase.QUIT,
+}
+"""What is waited for while the reply to a command is missing."""

@@ -1,0 +1,229 @@
+"""Routes of recipients."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libsmx.rcb import encode
+from libsmx.wire import MAX_TARGETS, RouteAnswer, Target
+from smar.mailertable import read_mailertable
+from smar.records import Question
+from smar.route import MAX_DEST, Router, dest_key, domain_of
+from tests.smar.zone import FAILED, NO_NAME, Zone, mx
+
+
+def router(table="", shuffle=lambda _: None):
+    return Router(read_mailertable(table, "mt"), "gw.example", shuffle)
+
+
+def route(rcpt, zone=None, table="", shuffle=lambda _: None):
+    (found,) = (zone or Zone()).drive(router(table, shuffle).routes([rcpt]))
+    return found
+
+
+def places(found):
+    return [(target.host, target.address, target.port) for target in found.targets]
+
+
+TWO = {
+    "MX": {"example.org": mx("20 b.x", "10 a.x"), "example.net": mx("5 a.x", "9 b.x")},
+    "A": {"a.x": "192.0.2.1", "b.x": "192.0.2.2"},
+    "AAAA": {"b.x": "2001:db8::2"},
+}
+
+
+@pytest.mark.covers("X320")
+def test_without_entry_mx_decides():
+    found = route("u@example.org", Zone(**TWO))
+    assert places(found) == [
+        ("a.x", "192.0.2.1", 25),
+        ("b.x", "192.0.2.2", 25),
+        ("b.x", "2001:db8::2", 25),
+    ]
+    assert (found.dest, found.lmtp, found.code) == ("esmtp:25:a.x+b.x", False, 0)
+
+
+def test_domains_behind_the_same_hosts_share_a_destination():
+    zone = Zone(**TWO)
+    dests = {route(f"u@{domain}", zone).dest for domain in ("example.org", "example.net")}
+    assert dests == {"esmtp:25:a.x+b.x"}
+
+
+def test_random_order_changes_targets_but_not_the_destination():
+    zone = Zone(MX={"example.org": mx("10 a.x", "10 b.x")}, A=TWO["A"])
+    plain, turned = route("u@example.org", zone), route("u@example.org", zone, "", list.reverse)
+    assert plain.dest == turned.dest
+    assert places(plain) == places(turned)[::-1]
+
+
+@pytest.mark.covers("X319")
+def test_mailertable_goes_before_mx_and_needs_no_dns():
+    zone = Zone(**TWO)
+    found = route("u@example.org", zone, "example.org 2525^esmtp:[127.0.0.1]\n")
+    assert places(found) == [("127.0.0.1", "127.0.0.1", 2525)]
+    assert found.dest == "esmtp:2525:[127.0.0.1]"
+    assert zone.asked == []
+
+
+@pytest.mark.covers("X314", "X315")
+def test_mailer_esmtp_is_the_default():
+    with_mailer = route("u@a.b", None, "a.b esmtp:[192.0.2.7]\n")
+    assert with_mailer == route("u@a.b", None, "a.b [192.0.2.7]\n")
+
+
+@pytest.mark.covers("X317")
+def test_local_lmtp_socket():
+    found = route("u@example.org", None, "example.org lmtp:\n")
+    assert (found.dest, found.lmtp, places(found)) == ("lmtp:", True, [("lmtp:", "", 0)])
+
+
+@pytest.mark.covers("X318")
+def test_lmtp_over_a_network():
+    found = route("u@example.org", None, "example.org 24^lmtp:[10.0.0.1]\n")
+    assert (found.dest, found.lmtp) == ("lmtp:24:[10.0.0.1]", True)
+    assert places(found) == [("10.0.0.1", "10.0.0.1", 24)]
+
+
+@pytest.mark.covers("X313")
+def test_host_name_in_the_table_is_subject_to_mx():
+    found = route("u@any.where", Zone(**TWO), "any.where 26^esmtp:example.org\n")
+    assert [place[1:] for place in places(found)][:2] == [("192.0.2.1", 26), ("192.0.2.2", 26)]
+    assert found.dest == "esmtp:26:a.x+b.x"
+
+
+def test_host_name_in_brackets_is_not():
+    zone = Zone(MX={"mx.x": mx("1 other.x")}, A={"mx.x": "192.0.2.3", "other.x": "192.0.2.4"})
+    found = route("u@any.where", zone, "any.where [mx.x]\n")
+    assert places(found) == [("mx.x", "192.0.2.3", 25)]
+    assert found.dest == "esmtp:25:[mx.x]"
+    assert Question("mx.x", "MX") not in zone.asked
+
+
+@pytest.mark.covers("X312")
+def test_several_hosts_in_their_order():
+    zone = Zone(**TWO)
+    found = route("u@any.where", zone, "any.where [192.0.2.9] [b.x] example.org\n")
+    assert [place[1] for place in places(found)] == [
+        "192.0.2.9",
+        "192.0.2.2",
+        "2001:db8::2",
+        "192.0.2.1",
+    ]
+    assert found.dest == "esmtp:25:[192.0.2.9]+[b.x]+a.x+b.x"
+
+
+@pytest.mark.covers("X312")
+def test_host_that_cannot_be_found_does_not_hide_the_next():
+    zone = Zone(MX={"a.a": FAILED}, A={"b.x": "192.0.2.2"})
+    found = route("u@any.where", zone, "any.where a.a none.x [b.x]\n")
+    assert places(found) == [("b.x", "192.0.2.2", 25)]
+
+
+def test_one_host_that_may_come_back_makes_the_failure_temporary():
+    zone = Zone(MX={"a.a": FAILED})
+    found = route("u@any.where", zone, "any.where none.x a.a\n")
+    assert (found.code, found.status) == (451, "4.4.3")
+
+
+@pytest.mark.parametrize(
+    ("records", "code", "status"),
+    [
+        ({}, 550, "5.1.2"),
+        ({"MX": {"example.org": NO_NAME}}, 550, "5.1.2"),
+        ({"TXT": {"example.org": "x"}}, 550, "5.1.2"),
+        ({"MX": {"example.org": mx("0 .")}}, 556, "5.1.10"),
+        ({"MX": {"example.org": FAILED}}, 451, "4.4.3"),
+        ({"A": {"example.org": FAILED}}, 451, "4.4.3"),
+        ({"MX": {"example.org": mx("10 none.x")}}, 550, "5.4.4"),
+        ({"MX": {"example.org": mx("10 192.0.2.1")}}, 550, "5.4.4"),
+        ({"MX": {"example.org": mx("10 a.x")}, "A": {"a.x": FAILED}}, 451, "4.4.3"),
+        (
+            {"MX": {"example.org": mx("10 none.x", "20 a.x")}, "A": {"a.x": FAILED}},
+            451,
+            "4.4.3",
+        ),
+    ],
+)
+def test_no_route(records, code, status):
+    found = route("u@example.org", Zone(**records))
+    assert (found.code, found.status, found.targets) == (code, status, [])
+    assert found.text
+
+
+@pytest.mark.parametrize(
+    ("rcpt", "address"),
+    [("u@[192.0.2.1]", "192.0.2.1"), ("u@[IPv6:2001:DB8::1]", "2001:db8::1")],
+)
+@pytest.mark.covers("X483")
+def test_address_literal_is_its_own_target(rcpt, address):
+    zone = Zone()
+    found = route(rcpt, zone)
+    assert places(found) == [(address, address, 25)]
+    assert zone.asked == []
+
+
+@pytest.mark.covers("X310")
+def test_default_route_holds_for_literals_too():
+    found = route("u@[192.0.2.1]", None, ". esmtp:[10.0.0.1]\n")
+    assert places(found) == [("10.0.0.1", "10.0.0.1", 25)]
+
+
+@pytest.mark.parametrize(
+    "rcpt", ["", "u", "u@", "@a.b", "u@a b", "u@a..b", "u@[1.2.3]", "\x00@\xff"]
+)
+def test_what_is_no_address_has_no_route(rcpt):
+    found = route(rcpt)
+    assert (found.code, found.status) == (553, "5.1.3")
+
+
+@pytest.mark.parametrize(
+    ("address", "domain"),
+    [
+        ("u@Example.ORG", "example.org"),
+        ('"a@b"@c.d', "c.d"),
+        ("PostMaster", "gw.example"),
+        ("u@[IPv6:2001:DB8:0:0::1]", "[IPv6:2001:db8::1]"),
+        ("nobody", None),
+    ],
+)
+def test_domain_that_decides(address, domain):
+    assert domain_of(address, "gw.example") == domain
+
+
+def test_answers_stand_in_the_order_of_the_recipients_and_domains_are_asked_once():
+    zone = Zone(**TWO)
+    rcpts = ["a@example.org", "b@none.x", "c@example.org", "bad", "d@loc.al"]
+    found = zone.drive(router("loc.al lmtp:\n").routes(rcpts))
+    assert [r.dest for r in found][::2] == ["esmtp:25:a.x+b.x", "esmtp:25:a.x+b.x", "lmtp:"]
+    assert [r.code for r in found] == [0, 550, 0, 553, 0]
+    assert zone.asked.count(Question("example.org", "MX")) == 1
+
+
+def test_many_hosts_stay_within_the_limits_of_the_message():
+    mxs = mx(*(f"{n} {'h' * 60}{n}.x" for n in range(30)))
+    many = " ".join(f"192.0.2.{n}" for n in range(1, 100))
+    hosts = {f"{'h' * 60}{n}.x": many for n in range(30)}
+    found = route("u@example.org", Zone(MX={"example.org": mxs}, A=hosts))
+    assert len(found.targets) <= MAX_TARGETS
+    assert len(found.dest) <= MAX_DEST
+    assert encode(RouteAnswer(routes=[found]))
+
+
+def test_one_address_behind_two_names_is_tried_once():
+    zone = Zone(
+        MX={"example.org": mx("10 a.x", "20 b.x")}, A={"a.x": "192.0.2.1", "b.x": "192.0.2.1"}
+    )
+    assert route("u@example.org", zone).targets == [
+        Target(host="a.x", address="192.0.2.1", port=25)
+    ]
+
+
+names = st.lists(st.text("ab.", min_size=1, max_size=90), min_size=1, max_size=8)
+
+
+@given(names, names, st.integers(1, 65535))
+def test_keys_are_bounded_and_differ_where_the_hosts_differ(one, two, port):
+    keys = [dest_key(lmtp=False, port=port, names=n) for n in (one, two)]
+    assert all(len(key) <= MAX_DEST for key in keys)
+    assert (keys[0] == keys[1]) == (one == two)
+    assert dest_key(lmtp=True, port=port, names=one) != keys[0]

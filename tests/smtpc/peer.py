@@ -1,0 +1,123 @@
+"""A scripted SMTP or LMTP server on a real socket, for the tests of the client."""
+
+import re
+import socket
+
+import attrs
+import trio
+
+
+@attrs.define
+class Message:
+    """What one transaction brought."""
+
+    mail: bytes
+    rcpts: list
+    data: bytes
+
+
+@attrs.define
+class Peer:
+    """A server; ``replies`` overrides the answer to a verb, once for each entry.
+
+    An answer of None closes the connection, ``...`` never comes.
+    """
+
+    replies: dict = attrs.field(factory=dict)
+    greeting: object = b"220 peer ESMTP\r\n"
+    ehlo: bytes = b"250-peer\r\n250-PIPELINING\r\n250-SIZE 0\r\n250 8BITMIME\r\n"
+    lmtp: bool = False
+    close_after: int = 0
+    """Close the connection after this many messages."""
+    sessions: int = 0
+    messages: list = attrs.field(factory=list)
+    quits: int = 0
+    address: tuple = ()
+
+    async def listen(self, nursery, address="127.0.0.1", family=socket.AF_INET):
+        """Serve from now on; sets ``address``."""
+        listener = trio.socket.socket(family, socket.SOCK_STREAM)
+        await listener.bind(address if family == socket.AF_UNIX else (address, 0))
+        listener.listen(20)
+        self.address = listener.getsockname()
+        nursery.start_soon(self._accept, listener, nursery)
+        return self
+
+    async def _accept(self, listener, nursery):
+        with listener:
+            while True:
+                sock, _ = await listener.accept()
+                self.sessions += 1
+                nursery.start_soon(self._serve, sock)
+
+    async def _serve(self, sock):
+        with sock:
+            try:
+                await self._talk(sock)
+            except (OSError, EOFError):
+                return
+
+    async def _say(self, sock, verb, default):
+        replies = self.replies.get(verb)
+        reply = replies.pop(0) if replies else default
+        if reply is None:
+            raise EOFError
+        if reply is ...:
+            await trio.sleep_forever()
+        left = reply
+        while left:
+            left = left[await sock.send(left) :]
+        return reply
+
+    async def _read_until(self, sock, end):
+        while end not in self._buffer(sock):
+            data = await sock.recv(65536)
+            if not data:
+                raise EOFError
+            self._buffers[sock] += data
+        head, _, self._buffers[sock] = self._buffers[sock].partition(end)
+        return head
+
+    def _buffer(self, sock):
+        return self._buffers.setdefault(sock, b"")
+
+    _buffers: dict = attrs.field(factory=dict)
+
+    async def _talk(self, sock):
+        await self._say(sock, "greeting", self.greeting)
+        mail, rcpts, taken = b"", [], 0
+        while True:
+            line = await self._read_until(sock, b"\r\n")
+            verb = re.match(rb"[A-Z]*", line)[0].decode()
+            if verb in {"EHLO", "LHLO"}:
+                await self._say(sock, verb, self.ehlo)
+            elif verb == "MAIL":
+                reply = await self._say(sock, verb, b"250 2.1.0 ok\r\n")
+                mail, rcpts = line if reply.startswith(b"2") else b"", []
+            elif verb == "RCPT":
+                name = re.search(rb"<(.*?)>", line)[1].decode()
+                reply = self.replies.get(name, b"250 2.1.5 ok\r\n")
+                reply = reply if mail else b"503 5.5.1 MAIL first\r\n"
+                await self._say(sock, verb, reply)
+                if reply.startswith(b"2"):
+                    rcpts.append(name)
+            elif verb == "DATA":
+                if not rcpts:
+                    await self._say(sock, verb, b"503 5.5.1 no recipients\r\n")
+                    continue
+                await self._say(sock, verb, b"354 go\r\n")
+                # the data begins at the beginning of a line: a lone dot may come at once
+                self._buffers[sock] = b"\r\n" + self._buffer(sock)
+                data = await self._read_until(sock, b"\r\n.\r\n")
+                self.messages.append(Message(mail, rcpts, (data + b"\r\n")[2:]))
+                for _ in rcpts if self.lmtp else rcpts[:1]:
+                    await self._say(sock, "dot", b"250 2.0.0 taken\r\n")
+                taken += 1
+                if taken == self.close_after:
+                    return
+            elif verb == "QUIT":
+                self.quits += 1
+                await self._say(sock, verb, b"221 bye\r\n")
+                return
+            else:
+                await self._say(sock, verb, b"250 ok\r\n")
