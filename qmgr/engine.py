@@ -89,7 +89,6 @@ class Engine:
             fx.Commit: self._commit,
             fx.Note: self._note,
             fx.AskRoute: self._ask_route,
-            fx.Deliver: self._deliver,
             fx.RemoveContents: self._remove,
             fx.Record: self._record,
         }
@@ -129,11 +128,17 @@ class Engine:
             self._wanted = False
             self.core.turn(self.now_s())
             by_type = self._perform_by_type
+            deliveries = []
             for effect in self.core.take():
-                by_type[type(effect)](effect)
-            # Results first, then the work that follows from them: what was posted leaves at the
-            # end of the turn, and if we die in between, no session has two deliveries open.
-            self.ibdb.write_now()
+                if type(effect) is fx.Deliver:
+                    deliveries.append(effect)
+                else:
+                    by_type[type(effect)](effect)
+            # Results first, then the work that follows from them, also where the results need
+            # a new segment: if we die in between, no session has two deliveries open.
+            await self.ibdb.write_now()
+            for effect in deliveries:
+                self._deliver(effect)
             if self.core.closing.batch_waits:
                 self._defedb_wanted.set()
 
@@ -189,6 +194,9 @@ class Engine:
         self.perform()
 
     def _deliver(self, effect: fx.Deliver) -> None:
+        channel = self._channels.get(effect.channel)
+        if channel is None:
+            return  # it went away meanwhile, and the core has taken the work back
         delivery = effect.delivery
         session = delivery.session
         envelope = delivery.ta.envelope
@@ -202,7 +210,6 @@ class Engine:
             targets=delivery.targets,
             envelope=envelope,
         )
-        channel = self._channels[effect.channel]
         channel.request(message, partial(self._delivered, delivery), DELIVERY_TIMEOUT_S)
 
     def _delivered(self, delivery: Delivery, answer: object | None) -> None:

@@ -45,9 +45,8 @@ MAX_HELD = 16
 class Ibdb:
     """The log of accepted transactions and of what became of them.
 
-    Order of calls: recover, start, then run in a task of its own; forget_recovered once
-    everything recovered is safe elsewhere and before any of it is tried again; close at the
-    end.
+    Order of calls: recover, start, run in a task of its own; forget_recovered once everything
+    recovered is safe elsewhere and before any of it is tried again; close at the end.
 
     Args:
         directory: made if missing; may be a symbolic link.
@@ -88,6 +87,7 @@ class Ibdb:
         self._failure: OSError | None = None  # the current segment is lost
         self._stuck = False  # a moment ago no segment could be made
         self._parked: trio.lowlevel.Task | None = None
+        self._turned = trio.lowlevel.ParkingLot()  # those who wait for a segment
         self._run_ended: trio.Event | None = None
         self._closed = False
         self.commits = 0
@@ -140,9 +140,8 @@ class Ibdb:
 
         Args:
             entry: one record.
-            on_done: called from the loop's thread, later than this returns: None when the
-                entry is on disk, StoreError when it is refused. An entry that closes
-                something is refused only when the log is closed.
+            on_done: called later, from the loop's thread: None when the entry is on disk,
+                StoreError when it is refused; what closes something only when the log is closed.
         """
         self.commits += 1
         self._put(Pending(entry, on_done, urgent=True))
@@ -154,10 +153,12 @@ class Ibdb:
         """
         self._put(Pending(entry, on_done, urgent=False))
 
-    def write_now(self) -> None:
-        """Write what is queued before anybody acts on it, unless that needs a new segment."""
+    async def write_now(self) -> None:
+        """Return once what is queued is written, or cannot be for now; mostly without waiting."""
         if self._queue and not self._stuck and self._failure is None and not self._closed:
             self._append()
+        while (self._queue or self._failure) and not (self._stuck or self._closed):
+            await self._turned.park()
 
     def _put(self, pending: Pending) -> None:
         if self._closed:
@@ -183,9 +184,11 @@ class Ibdb:
                     else:
                         await trio.lowlevel.checkpoint()
                     await self._turn(nursery, syncer)
+                    self._turned.unpark_all()
                 nursery.cancel_scope.cancel()
         finally:
             syncer.stop()
+            self._turned.unpark_all()
             self._run_ended.set()
 
     def _idle(self) -> bool:
@@ -362,8 +365,7 @@ class Ibdb:
     async def close(self) -> None:
         """Put everything on disk that was given, answer everybody, close the files.
 
-        What is still open stays in the log for the next recovery. Not cancelled by its
-        caller's scope; takes as long as the disk does.
+        What is still open stays in the log for the next recovery. Not cancelled from outside.
         """
         self._closed = True
         self._wake()

@@ -14,6 +14,7 @@ class Load:
     Attributes:
         acked: numbers answered 250: they must arrive.
         doubtful: numbers whose answer was "later" or never seen: they may arrive.
+        refusals: replies that said "later", at any command.
     """
 
     def __init__(self, port, *, clients=5, per_session=20, rcpts=1, size=1000, pause_s=0.0):
@@ -25,6 +26,7 @@ class Load:
         self.pause_s = pause_s
         self.acked = set()
         self.doubtful = set()
+        self.refusals = 0
         self.lock = threading.Lock()
         self.stopping = threading.Event()
         self.threads = [
@@ -63,15 +65,12 @@ class Load:
 
     def one(self, client, number):
         """Send one message; what is not answered is doubtful from the dot on."""
-        if client.mail(f"n{number}@client.example")[0] != 250:
-            raise smtplib.SMTPServerDisconnected("refused")
+        self.expect(250, client.mail(f"n{number}@client.example"))
         for index in range(self.rcpts):
-            if client.rcpt(f"r{index}@dest.example")[0] != 250:
-                raise smtplib.SMTPServerDisconnected("refused")
+            self.expect(250, client.rcpt(f"r{index}@dest.example"))
         data = f"X-Number: {number}\r\n\r\n".encode() + self.body * self.lines
         client.putcmd("data")
-        if client.getreply()[0] != 354:
-            raise smtplib.SMTPServerDisconnected("refused")
+        self.expect(354, client.getreply())
         with self.lock:
             self.doubtful.add(number)
         client.send(data + b".\r\n")
@@ -81,8 +80,17 @@ class Load:
             # its queue manager during the commit cannot know.
             if code == 250:
                 self.acked.add(number)
+            else:
+                self.refusals += 1
             if not 400 <= code < 500:
                 self.doubtful.discard(number)
+
+    def expect(self, wanted, reply):
+        """End the session unless a command was taken."""
+        if reply[0] != wanted:
+            with self.lock:
+                self.refusals += 1
+            raise smtplib.SMTPServerDisconnected("refused")
 
 
 def numbers(messages):

@@ -536,5 +536,29 @@ async def test_a_note_is_in_the_file_before_the_turn_ends(tmp_path):
         await trio.testing.wait_all_tasks_blocked()
         bed.note(1, closing(1))
         assert not written()
-        bed.ibdb.write_now()
+        await bed.ibdb.write_now()
         assert written()
+
+
+async def test_a_note_that_needs_a_new_segment_is_waited_for(tmp_path):
+    async with opened(tmp_path / "ibdb", size=8192) as bed:
+        await trio.testing.wait_all_tasks_blocked()
+        for number in range(1, 500):
+            bed.note(number, closing(number))
+        await bed.ibdb.write_now()
+        written = b"".join(Path(path).read_bytes() for _, path in list_segments(tmp_path / "ibdb"))
+        assert written.count(b"delivered") == 499
+        assert bed.ibdb.segments > 1
+
+
+async def test_where_no_segment_can_be_made_nobody_waits_for_one(tmp_path, monkeypatch):
+    disk = Disk(monkeypatch)
+    async with opened(tmp_path / "ibdb", size=8192) as bed:
+        disk.fail_make = True
+        for number in range(1, 500):
+            bed.note(number, closing(number))
+        with trio.fail_after(10):
+            await bed.ibdb.write_now()
+        assert IBDB_NO_SEGMENT in bed.names()
+        assert bed.ibdb.waiting
+        disk.fail_make = False
