@@ -14,77 +14,31 @@ Limits: one line, one group of at most MAX_GROUP questions, what the options all
 Source: RFC 5321 3.3, 4.1.1.4, 4.5.2, RFC 2920; SPEC rows X002, X003, X011, X378, X379.
 """
 
-import enum
-
 from libsmx import reply
 from libsmx.errors import Bug
-from libsmx.lines import LineError, LineFault, LineReader
-from libsmx.reply import Reply
-from libsmx.wire import RcptAsk, Refusal, SessionGranted, TaCommitted
+from libsmx.lines import LineError, LineFault
+from libsmx.wire import RcptAsk, Refusal, SessionGranted
 from smtps import events
-from smtps.content import Content
-from smtps.dialogue import Dialogue, reply_of
-from smtps.effects import (
-    Abort,
-    Answered,
-    Ask,
-    Close,
-    Commit,
-    CommitResult,
-    Discard,
-    Effect,
-    Open,
-    Opened,
-    Result,
-    Send,
-    Write,
-)
+from smtps.effects import Answered, Ask, Close, CommitResult, Effect, Open, Opened, Result, Send
+from smtps.intake import BARE, Intake, State
+from smtps.judge import reply_of
 from smtps.policy import Policy
-from smtps.received import format_received
-from smtps.transaction import Transaction
+
+__all__ = ["MAX_GROUP", "Session", "State"]
 
 MAX_GROUP = 100
 """Most questions asked at once; a longer group is asked in parts."""
-
-_BARE = {LineFault.BARE_CR: reply.BARE_CR, LineFault.BARE_LF: reply.BARE_LF}
-
-
-class State(enum.Enum):
-    """Where a session stands."""
-
-    GREETING = enum.auto()
-    COMMAND = enum.auto()
-    ASKING = enum.auto()
-    OPENING = enum.auto()
-    DATA = enum.auto()
-    COMMITTING = enum.auto()
-    CLOSED = enum.auto()
-
 
 _SPEAKING = frozenset((State.COMMAND, State.DATA, State.CLOSED))
 """States in which replies leave; in the others they wait for those that are due with them."""
 
 
-class Session:
-    """One SMTP session.
-
-    Args:
-        policy: rules of the server.
-        client: IP address of the client.
-        session_id: for logs, Received: and qmgr.
-
-    Attributes:
-        dialogue: what was said so far.
-        state: where the session stands.
-    """
+class Session(Intake):
+    """One SMTP session; parameters and attributes of Intake."""
 
     def __init__(self, policy: Policy, client: str, session_id: str) -> None:
-        self.dialogue = Dialogue(policy, client, session_id)
-        self.state = State.GREETING
-        self._policy = policy
-        self._lines = LineReader()
+        super().__init__(policy, client, session_id)
         self._held: bytes | LineFault | None = None
-        self._committing: Transaction | None = None
 
     # --- what the shell calls ----------------------------------------------------------
 
@@ -93,7 +47,7 @@ class Session:
         dialogue = self.dialogue
         if isinstance(answer, SessionGranted):
             self.state = State.COMMAND
-            dialogue.say(reply.GREETING.fill(self._policy.hostname))
+            dialogue.say(reply.GREETING.fill(self.policy.hostname))
         else:
             if answer is None:
                 dialogue.leave(reply.NO_SERVICE)
@@ -105,9 +59,9 @@ class Session:
     def receive(self, data: bytes) -> list[Effect]:
         """Handle received bytes; never called while an answer is awaited."""
         if self.state is State.DATA:
-            self._take_data(data)
+            self.take_data(data)
         elif self.state is State.COMMAND:
-            self._lines.feed(data)
+            self.lines.feed(data)
         elif self.state is not State.CLOSED:
             raise Bug(f"input in state {self.state.name}")
         return self._turn()
@@ -119,9 +73,9 @@ class Session:
                 self.state = State.COMMAND
                 self.dialogue.resolve(result)
             case Opened() if self.state is State.OPENING:
-                self._opened(result.at_s)
+                self.open_content(result.at_s)
             case CommitResult() if self.state is State.COMMITTING:
-                self._committed(result)
+                self.committed(result)
             case _:
                 raise Bug(f"{type(result).__name__} in state {self.state.name}")
         return self._turn()
@@ -199,7 +153,7 @@ class Session:
         if held is not None:
             return held
         try:
-            return self._lines.next_line()
+            return self.lines.next_line()
         except LineError as error:
             return error.kind
 
@@ -210,7 +164,7 @@ class Session:
         elif fault is LineFault.ENDLESS:
             self.dialogue.leave(reply.ENDLESS_LINE)
         else:
-            self.dialogue.close(_BARE[fault])
+            self.dialogue.close(BARE[fault])
 
     def _settle_group(self) -> None:
         """Ask what the group needs, or resolve it at once if it needs nothing."""
@@ -223,112 +177,3 @@ class Session:
         reserve = ta is not None and not ta.ta_id and isinstance(questions[-1], RcptAsk)
         dialogue.effects.append(Ask(questions, reserve))
         self.state = State.ASKING
-
-    # --- content -----------------------------------------------------------------------
-
-    def _opened(self, at_s: float | None) -> None:
-        """Let the client send the content, behind our Received: field."""
-        dialogue, ta = self.dialogue, self.dialogue.ta
-        if ta is None:
-            raise Bug("content without a transaction")
-        if at_s is None:
-            self.state = State.COMMAND
-            dialogue.reset()
-            dialogue.say(reply.CANNOT_STORE)
-            return
-        head = format_received(
-            helo=dialogue.helo,
-            client=dialogue.client,
-            hostname=self._policy.hostname,
-            esmtp=dialogue.esmtp,
-            ta_id=ta.ta_id,
-            rcpt=ta.rcpts[0].address if len(ta.rcpts) == 1 else "",
-            at_s=at_s,
-        )
-        ta.content = Content(self._policy.max_size, self._policy.conf.max_hops)
-        ta.received_at = at_s
-        ta.head = len(head)
-        dialogue.effects.append(Write(head))
-        dialogue.say(reply.START_MAIL)
-        self.state = State.DATA
-        rest = self._lines.take_rest()
-        if rest:
-            self._take_data(rest)
-
-    def _take_data(self, data: bytes) -> None:
-        """Pass content on; at its end commit it, or tell why it is refused."""
-        dialogue, ta = self.dialogue, self.dialogue.ta
-        if ta is None or ta.content is None:
-            raise Bug("data without a transaction")
-        try:
-            content, done, rest = ta.content.feed(data)
-        except LineError as error:
-            self._refuse_content(ta, _BARE[error.kind])
-            return
-        if content:
-            dialogue.effects.append(Write(content))
-        if ta.content.endless:
-            self._refuse_content(ta, reply.ENDLESS_DATA.fill(self._policy.hostname))
-        elif done:
-            self._lines.feed(rest)
-            if ta.content.refusal is not None:
-                self._refuse_content(ta, ta.content.refusal, close=False)
-                return
-            dialogue.effects.append(Commit(ta.envelope(dialogue.client, dialogue.session_id)))
-            self.state = State.COMMITTING
-            self._committing, dialogue.ta = ta, None
-
-    def _refuse_content(self, ta: Transaction, refusal: Reply, *, close: bool = True) -> None:
-        """Refuse a message; after content that is no clean SMTP nothing more is believed."""
-        dialogue = self.dialogue
-        self._record_refusal(ta, refusal)
-        if close:
-            dialogue.close(refusal)
-        else:
-            self.state = State.COMMAND
-            dialogue.reset()
-            dialogue.say(refusal)
-
-    def _committed(self, result: CommitResult) -> None:
-        """Tell the client what became of its message."""
-        dialogue, ta, answer = self.dialogue, self._committing, result.answer
-        if ta is None:
-            raise Bug("a commit ended that was not begun")
-        self._committing = None
-        self.state = State.COMMAND
-        if isinstance(answer, TaCommitted):
-            # The only place that says 250 to the end of data. Here content and envelope are
-            # on disk, each confirmed by whoever synced it, and from here on we must not lose
-            # the message (RFC 5321 4.2.5, 6.1).
-            dialogue.say(reply.ACCEPTED.fill(ta.ta_id))
-            dialogue.counters.accepted += 1
-            dialogue.counters.nops = 0
-            dialogue.record(
-                events.TA_ACCEPTED,
-                ss_ta=ta.ta_id,
-                mail=ta.sender,
-                rcpts=len(ta.rcpts),
-                size=ta.size,
-            )
-            return
-        refusal = reply.CANNOT_STORE if answer is None else reply_of(answer)
-        self._record_refusal(ta, refusal)
-        if result.stored and answer is None:
-            # qmgr may have taken the message and died before it could say so: it is not ours
-            # to remove, and the client, told 4yz, may send it twice but will not lose it.
-            dialogue.record(events.COMMIT_UNKNOWN, ss_ta=ta.ta_id)
-        else:
-            dialogue.effects.append(Discard())
-            if answer is None:
-                dialogue.effects.append(Abort(ta.ta_id))
-        dialogue.say(refusal)
-
-    def _record_refusal(self, ta: Transaction, refusal: Reply) -> None:
-        self.dialogue.record(
-            events.TA_REFUSED,
-            ss_ta=ta.ta_id,
-            mail=ta.sender,
-            rcpts=len(ta.rcpts),
-            size=ta.size,
-            stat=f"{refusal.code} {refusal.text}",
-        )

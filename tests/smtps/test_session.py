@@ -9,7 +9,7 @@ from libsmx.lines import MAX_COMMAND_LINE
 from libsmx.opttab import SmtpsConf
 from libsmx.version import PRODUCT
 from libsmx.wire import Refusal, TaCommitted
-from smtps import dialogue
+from smtps import judge
 from smtps.effects import Ask, Opened, Send
 from smtps.session import MAX_GROUP, Session, State
 from tests.smtps.client import FULL, LOCAL, UNKNOWN_USER, Client, World, make_policy
@@ -497,12 +497,12 @@ def test_recipients_per_transaction(pipelined):
 
 
 def test_recipients_fit_one_envelope_whatever_the_options_allow(monkeypatch):
-    monkeypatch.setattr(dialogue, "MAX_RCPTS", 3)
+    monkeypatch.setattr(judge, "MAX_RCPTS", 3)
     client = Client(max_recipients_per_transaction=0)
     client.begin()
     assert fill(client, RCPT, 3) == ["250", "250", "452"]
-    monkeypatch.setattr(dialogue, "MAX_RCPTS", 50_000)
-    monkeypatch.setattr(dialogue, "MAX_WEIGHT", 2 * len("r@b.test"))
+    monkeypatch.setattr(judge, "MAX_RCPTS", 50_000)
+    monkeypatch.setattr(judge, "MAX_WEIGHT", 2 * len("r@b.test"))
     assert client.codes(RCPT) == "452"
     assert client.codes("DATA\r\n.\r\n" + MAIL + RCPT * 4) == "354 250 250 250 250 250 452"
 
@@ -597,7 +597,7 @@ def test_any_bytes_leave_the_session_in_order(chunks, make_world, join):
         assert all(line[:3].isdigit() for line in replies.splitlines())
         assert replies == "" or replies.endswith("\r\n")
         # What was left of a line, and the chunk that came last.
-        assert len(client.session._lines._buffer) <= MAX_COMMAND_LINE + len(chunk)
+        assert len(client.session.lines._buffer) <= MAX_COMMAND_LINE + len(chunk)
     client._perform(client.session.lost("end"))
     accepted = {envelope.cdb_id for envelope in client.envelopes}
     if client.world.commit is None:
