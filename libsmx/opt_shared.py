@@ -8,6 +8,7 @@ Source: SPEC rows X107-X119, X125-X148; D02, D11.
 import attrs
 
 from libsmx.kinds import (
+    SIZE_UNITS,
     TIME_UNITS,
     Choice,
     Count,
@@ -162,6 +163,39 @@ class ListenSocket:
 
 
 @attrs.frozen
+class LimitsConf:
+    """What the kernel lets one process of a service use, see getrlimit(2)."""
+
+    open_files: int = option(
+        "open_files",
+        Count("descriptors"),
+        "65536",
+        low="64",
+        high="1048576",
+        rows="X479",
+        doc="Open files and connections (RLIMIT_NOFILE); a session needs one or two.",
+    )
+    memory: int = option(
+        "memory",
+        Quantity("size", SIZE_UNITS, "KB"),
+        "0",
+        low="0",
+        high="1024GB",
+        rows="X479",
+        doc="Memory for data (RLIMIT_DATA); what would exceed it ends the process, which is "
+        "started again. 0: no limit. Set it well above what the process needs at its busiest.",
+    )
+    core_size: int = option(
+        "core_size",
+        Quantity("size", SIZE_UNITS, "KB"),
+        "0",
+        low="0",
+        high="1024GB",
+        doc="Size of a core file (RLIMIT_CORE). 0: none is written; it would hold mail.",
+    )
+
+
+@attrs.frozen
 class ServiceConf:
     """The options by which mcp runs a service; allowed in every section."""
 
@@ -253,6 +287,9 @@ class ServiceConf:
         "one is started when connections wait for a second although all run; such a one is not "
         "started again when it ends with 0. With wait and pass mcp cannot see how busy a service "
         "is, and only min_processes run.",
+    )
+    limits: LimitsConf = section(  # noqa: RUF009 (a field)
+        "resource_limits", LimitsConf, doc="Limits that the kernel sets to each of its processes."
     )
 
 

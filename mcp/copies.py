@@ -38,6 +38,10 @@ class Copy:
         failures: in a row.
         has_sockets: its process has taken its sockets.
         leaders: slots that this one depends on and that have to run before it is started.
+        pid: of its process, 0 without one.
+        ends: how often it ended without being told to.
+        last_end: how it ended the last time unasked, or why it could not be started.
+        given_up: another start would be useless.
     """
 
     slot: Slot
@@ -49,6 +53,10 @@ class Copy:
     failures: int = 0
     has_sockets: bool = False
     leaders: set[Slot] = attrs.Factory(set)
+    pid: int = 0
+    ends: int = 0
+    last_end: str = ""
+    given_up: bool = False
 
     @property
     def on_demand(self) -> bool:

@@ -5,7 +5,7 @@ Kind: shell.
 Runs as: root, or whoever starts it; then every service runs as that user too (D50).
 Reads: smx.conf, the user database, one byte counts from nobody: mcp has no message protocol;
 NOTIFY_SOCKET and WATCHDOG_USEC of systemd.
-Writes: pid file, its lock, its log, words to systemd.
+Writes: pid file, its lock, the status file beside it, its log, words to systemd.
 Untrusted input: the output lines of its children (bounded, quoted in the log).
 Signals: TERM, INT orderly stop, a second time at once; HUP reload; CHLD.
 Exit codes: 0 after an orderly stop, EX_USAGE, EX_CONFIG before anything is started,
@@ -24,7 +24,7 @@ from libsmx.config import load_services
 from libsmx.errors import EX_CONFIG, EX_OK, EX_USAGE, ConfigError, StartError, UsageError
 from libsmx.log import FileSink, Log
 from libsmx.version import VERSION
-from mcp import background, cmdline, events, lock, notify
+from mcp import background, cmdline, events, lock, notify, rlimits, statusfile
 from mcp.identity import find_identities
 from mcp.master import Master, Plan, ReadySignal
 from mcp.services import Service, make_services
@@ -75,7 +75,7 @@ def read_services(path: str) -> list[Service]:
         raise ConfigError([f"{path}: {problem}" for problem in error.problems]) from error
 
 
-def make_plan(services: list[Service], leash: int) -> Plan:
+def make_plan(services: list[Service], leash: int, status_path: str = "") -> Plan:
     """Return who runs as whom; the current directory is the queue directory.
 
     Raises:
@@ -89,7 +89,7 @@ def make_plan(services: list[Service], leash: int) -> Plan:
             problems.append(f"{service.label}.path: {service.path} is not executable")
     if problems:
         raise ConfigError(problems)
-    return Plan(services, identities, os.geteuid(), leash)
+    return Plan(services, identities, os.geteuid(), leash, status_path)
 
 
 def main() -> int:
@@ -144,7 +144,8 @@ def _start(options: cmdline.Options, starter: ReadySignal) -> int:
     held = lock.acquire(os.path.abspath(options.pid_file), on_wait)
     try:
         notifier = notify.from_environment(os.environ, os.getpid())
-        master = Master(make_plan(services, held.leash), log, starter, notifier)
+        plan = make_plan(services, held.leash, held.path + statusfile.SUFFIX)
+        master = Master(plan, log, starter, notifier)
         log.emit(
             events.MCP_STARTED,
             version=VERSION,
@@ -154,6 +155,9 @@ def _start(options: cmdline.Options, starter: ReadySignal) -> int:
         )
         if os.geteuid() != 0:
             log.emit(events.UNPRIVILEGED, user=_user_name())
+        for service in services:
+            if cut := rlimits.find_limits(service.limits)[1]:
+                log.emit(events.LIMITS_CUT, service=service.label, limits=", ".join(cut))
         master.bind_all()
         return trio.run(master.run)
     finally:

@@ -12,6 +12,14 @@ MCP_STARTED = event(
 UNPRIVILEGED = event(
     "unprivileged", 5, "mcp was not started by root: every service runs as this user.", "user"
 )
+LIMITS_CUT = event(
+    "limits_cut", 4,
+    "mcp may not give a service as much as resource_limits says; it gets what mcp itself may use.",
+    "service", "limits",
+)  # fmt: skip
+STATUS_UNWRITTEN = event(
+    "status_unwritten", 4, "What mcp.sh status shows could not be written.", "path", "error"
+)
 LISTENING = event("listening", 5, "mcp has bound a listening socket.", "service", "address")
 WAIT_LEFTOVERS = event(
     "wait_leftovers", 4, "Processes of a run that died are still ending; mcp waits.", "limit_s"

@@ -5,6 +5,7 @@ Kind: shell. One loop turn per event; nothing here waits but the event loop itse
 
 import select
 import signal
+import time
 from collections import deque
 from typing import Protocol
 
@@ -39,6 +40,8 @@ from mcp.passfd import LATE_S, PassRefused, pass_sockets
 from mcp.services import Service, Slot
 from mcp.sockets import Listener, bind
 from mcp.spawn import Child, spawn
+from mcp.status import status_text
+from mcp.statusfile import StatusFile
 from mcp.supervise import Supervisor
 
 _PASS_RETRY_S = 1.0
@@ -60,12 +63,14 @@ class Plan:
         identities: by label of the service.
         own_uid: of mcp, which children have that have no identity.
         leash: descriptor that children hold, see mcp/lock.py.
+        status_path: of the file for ``mcp.sh status``, "" for none.
     """
 
     services: list[Service]
     identities: dict[str, Identity | None]
     own_uid: int
     leash: int
+    status_path: str = ""
 
 
 class Master:
@@ -91,6 +96,8 @@ class Master:
         self._busy = False
         self._wake = trio.Event()
         self._exit_code = EX_SOFTWARE
+        self._status = StatusFile(plan.status_path)
+        self._status_failed = False
 
     def bind_all(self) -> None:
         """Bind the sockets of all services; raises StartError and leaves none open."""
@@ -128,6 +135,7 @@ class Master:
                 self._feed(Tick())
         finally:
             self._close_all()
+            self._status.remove()
             self._log.flush()
         return self._exit_code
 
@@ -171,13 +179,29 @@ class Master:
         if self._busy:
             return
         self._busy = True
+        is_news = False
         while self._inbox:
             for effect in self._supervisor.handle(trio.current_time(), self._inbox.popleft()):
+                is_news |= isinstance(effect, Note)
                 self._obey(effect)
         self._busy = False
+        if is_news:
+            self._write_status()
         if not isinstance(event, Tick):
             self._wake.set()
         self._log.flush()
+
+    def _write_status(self) -> None:
+        text = status_text(self._supervisor.copies, trio.current_time(), time.time())
+        try:
+            self._status.write(text)
+        except OSError as error:
+            if not self._status_failed:  # once: a full disk must not flood the log
+                why = error.strerror or str(error)
+                self._log.emit(events.STATUS_UNWRITTEN, path=self._status.path, error=why)
+            self._status_failed = True
+        else:
+            self._status_failed = False
 
     def _obey(self, effect: Effect) -> None:
         match effect:

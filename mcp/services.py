@@ -13,6 +13,7 @@ import attrs
 
 from libsmx.confload import label_of
 from libsmx.errors import ConfigError
+from libsmx.opt_shared import LimitsConf
 from libsmx.opttab import ListenSocket, ServiceConf
 
 FIRST = "qmgr"
@@ -52,6 +53,7 @@ class Service:
         listen: sockets to bind before the start.
         pass_fd_socket: where the process takes them, "" when it needs none.
         dependencies: labels of the services to restart when this one was restarted.
+        limits: what the kernel lets each process use.
     """
 
     label: str
@@ -67,6 +69,7 @@ class Service:
     listen: tuple[ListenSocket, ...] = ()
     pass_fd_socket: str = ""
     dependencies: frozenset[str] = frozenset()
+    limits: LimitsConf = attrs.field(factory=LimitsConf)
 
     @property
     def passes(self) -> bool:
@@ -189,4 +192,5 @@ def _service(label: str, conf: ServiceConf, dependencies: frozenset[str]) -> Ser
         listen=tuple(conf.listen_socket) if passes or inherits else (),
         pass_fd_socket=conf.pass_fd_socket if passes else "",
         dependencies=dependencies,
+        limits=conf.limits,
     )

@@ -2,8 +2,9 @@
 
 Kind: shell.
 
-Between fork and exec a child gives up root for good (ids, groups, no_new_privs), and asks the
-kernel for SIGTERM when mcp dies: without its supervisor a half system would run on unseen.
+Between fork and exec a child gives up root for good (ids, groups, no_new_privs), proves that it
+cannot have it back, takes its resource limits, and asks the kernel for SIGTERM when mcp dies:
+without its supervisor a half system would run on unseen.
 With start_action accept or nostartaccept it inherits the listening sockets the way systemd
 hands them over (sd_listen_fds(3)): as descriptors 3 and up in the order of smx.conf, with their
 count in LISTEN_FDS and its own process id in LISTEN_PID.
@@ -19,10 +20,12 @@ import os
 import signal
 import subprocess
 from collections.abc import Sequence
+from typing import NoReturn
 
 import attrs
 
 from libsmx.errors import EX_OSERR
+from mcp import rlimits
 from mcp.identity import Identity
 from mcp.services import Service, Slot
 
@@ -147,6 +150,27 @@ class _Handover:
             os.close(fd)
 
 
+def is_confined(identity: Identity) -> bool:
+    """Tell whether this process is the identity and nothing else, and cannot become root."""
+    if os.getresuid() != (identity.uid,) * 3 or os.getresgid() != (identity.gid,) * 3:
+        return False
+    if 0 in os.getgroups():
+        return False
+    for regain in (os.setresuid, os.setresgid):
+        try:
+            regain(0, 0, 0)
+        except PermissionError:
+            continue
+        return False
+    return True
+
+
+def _refuse(text: str) -> NoReturn:
+    """End a child before its program is executed; the text comes into mcp's log."""
+    os.write(2, f"not started: {text}\n".encode())
+    os._exit(EX_OSERR)
+
+
 def spawn(
     service: Service,
     slot: Slot,
@@ -174,6 +198,7 @@ def spawn(
 
 
 def _spawn(service: Service, slot: Slot, identity: Identity | None, handover: _Handover) -> Child:
+    limits, _cut = rlimits.find_limits(service.limits)
     read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     os.set_blocking(write_end, True)
     parent, environment = os.getpid(), make_environment()
@@ -185,8 +210,15 @@ def _spawn(service: Service, slot: Slot, identity: Identity | None, handover: _H
         os.environ.clear()
         os.environ.update(environment)
         handover.land()
-        if identity is not None and _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
-            os._exit(EX_OSERR)
+        try:
+            rlimits.apply(limits)
+        except (OSError, ValueError):
+            _refuse("its resource_limits cannot be set")
+        if identity is not None:
+            if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+                os._exit(EX_OSERR)
+            if not is_confined(identity):
+                _refuse("it could become root again")
         if _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0) != 0:
             os._exit(EX_OSERR)
         if os.getppid() != parent:  # mcp died before the kernel knew our wish

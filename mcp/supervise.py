@@ -118,6 +118,11 @@ class Supervisor:
         """Return the phase of a slot."""
         return self._children[slot].phase
 
+    @property
+    def copies(self) -> tuple[Copy, ...]:
+        """Return all copies, services in start order; for showing only."""
+        return tuple(self._children.values())
+
     def handle(self, now_s: float, event: Input) -> list[Effect]:
         """Take one event; return what is to be done, in order.
 
@@ -170,7 +175,7 @@ class Supervisor:
         if child.phase is not Phase.STARTING:
             return
         child.phase = Phase.RUNNING
-        child.since_s = now_s
+        child.since_s, child.pid = now_s, pid
         child.has_sockets = False
         self._note(events.CHILD_STARTED, service=str(child.slot), pid=pid)
         self._release_followers(child)
@@ -183,13 +188,14 @@ class Supervisor:
         if event.useless:
             self._give_up(child, EX_NOPERM, event.error)
             return
-        name, delay_s = str(child.slot), self._retry_later(child, now_s)
+        name, delay_s = str(child.slot), self._retry_later(child, now_s, event.error)
         self._note(events.CHILD_NOT_STARTED, service=name, error=event.error, restart_in_s=delay_s)
 
     def _exited_child(self, child: Copy, status: int, now_s: float) -> None:
         if child.phase not in (Phase.RUNNING, Phase.STOPPING):
             return
         told, ran_s = child.phase is Phase.STOPPING, now_s - child.since_s
+        child.pid = 0
         if ran_s >= STEADY_S:
             child.failures = 0
         if status == EX_STOP:
@@ -208,7 +214,7 @@ class Supervisor:
             child.due_s = child.since_s + BACKOFF_MIN_S
             self._note(events.CHILD_DONE, service=str(child.slot), ran_s=round(ran_s, 3))
         else:
-            delay_s = self._retry_later(child, now_s)
+            delay_s = self._retry_later(child, now_s, status_text(status))
             self._note(
                 events.CHILD_DIED,
                 service=str(child.slot),
@@ -229,8 +235,9 @@ class Supervisor:
 
     # -- parts of the rules --------------------------------------------------------------
 
-    def _retry_later(self, child: Copy, now_s: float) -> float:
+    def _retry_later(self, child: Copy, now_s: float, why: str) -> float:
         delay_s = backoff_s(child.failures)
+        child.ends, child.last_end = child.ends + 1, why
         child.failures += 1
         child.phase = Phase.OFF if self._stopping else child.resting_phase
         child.due_s = now_s + delay_s
@@ -239,6 +246,7 @@ class Supervisor:
     def _give_up(self, child: Copy, code: int, status: str) -> None:
         self._note(events.CHILD_GIVEN_UP, service=str(child.slot), status=status)
         child.phase = Phase.OFF
+        child.given_up, child.last_end = True, status
         for other in self._in(Phase.IDLE):
             if other.service is child.service:
                 other.phase = Phase.OFF

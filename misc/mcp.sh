@@ -1,6 +1,8 @@
 #!/bin/sh
 # Start and stop smx.
 # usage: mcp.sh start | stop | restart | reload | status
+# Exit codes are those of sysexits(3); status: 0 all services run, 3 smx does not run, 4 it runs,
+# but a service is given up or waits for its next start after it died.
 #
 # The first lines are set by make install; the environment goes before them.
 mcp=${SMXMCP:-/usr/local/sbin/mcp}
@@ -51,7 +53,13 @@ reload)
 status)
     pid=$(running) || { echo "smx does not run"; exit 3; }
     echo "smx runs, mcp has process id $pid"
+    # mcp writes it whenever something changes; the columns are explained in mcp(8).
+    cat "$pid_file.status" 2>/dev/null
+    echo
     ps -o pid=,user=,args= --ppid "$pid"
+    # What is given up or dies again and again is for an operator (and for monitoring) to see.
+    awk '$2 == "given-up" || $2 == "restarting" { bad = 1 } END { exit bad }' \
+        "$pid_file.status" 2>/dev/null || exit 4
     exit 0
     ;;
 *)

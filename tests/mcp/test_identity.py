@@ -3,11 +3,14 @@
 import grp
 import os
 import pwd
+import subprocess
+import sys
 
 import pytest
 
 from mcp.identity import find_identities, find_identity
 from mcp.services import Service
+from tests.system import ROOT
 
 
 def service(user="", group=""):
@@ -55,3 +58,28 @@ def test_all_mistakes_are_collected(monkeypatch):
     found, problems = find_identities([service("root"), service("nobody")])
     assert len(problems) == 1
     assert found["foo"] is not None
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.covers("X152")
+@pytest.mark.parametrize(
+    ("before", "confined"),
+    [
+        ("os.setgroups([]); os.setresgid(G, G, G); os.setresuid(U, U, U)", True),
+        ("os.setgroups([]); os.setresgid(G, G, G); os.setresuid(U, U, 0)", False),
+        ("os.setgroups([0]); os.setresgid(G, G, G); os.setresuid(U, U, U)", False),
+        ("os.setgroups([]); os.setresgid(G, G, 0); os.setresuid(U, U, U)", False),
+        ("os.setgroups([]); os.setresuid(U, U, U)", False),
+        ("pass", False),
+    ],
+)
+def test_a_child_that_could_be_root_again_is_recognised(before, confined):
+    code = (
+        "import os; from mcp.spawn import is_confined; from mcp.identity import Identity;"
+        f"U = G = 65534; {before}; print(is_confined(Identity(U, G, ())))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout.strip() == str(confined)
