@@ -10,7 +10,17 @@ Messages: wire.CHANNELS, smtps -> smar and qmgr -> smar.
 from libsmx.channel import Channel
 from libsmx.clock import Clock
 from libsmx.log import Log
-from libsmx.wire import MailAsk, RcptAsk, Route, RouteAnswer, RouteAsk, Verdict
+from libsmx.wire import (
+    CertAsk,
+    ConnAsk,
+    ConnVerdict,
+    MailAsk,
+    RcptAsk,
+    Route,
+    RouteAnswer,
+    RouteAsk,
+    Verdict,
+)
 from smar.events import NO_ROUTE, OVERLOADED, RCPT_REFUSED, SENDER_REFUSED
 from smar.flights import Flights
 from smar.route import Router, no_route
@@ -51,6 +61,10 @@ class Desk:
                 self._mail(channel, message, rid)
             case RouteAsk():
                 self._route(channel, message, rid)
+            case ConnAsk():
+                channel.post(ConnVerdict(accept=True), rid)
+            case CertAsk():
+                channel.post(Verdict(accept=True), rid)
             case _:
                 pass  # a repeated Hello asks for nothing
 
