@@ -153,6 +153,10 @@ class Facts:
     """A rejection of the session or of the sender waits for the recipients (delay_checks)."""
     session: Session = ""
     smtputf8: bool = False
+    rules: Short = ""
+    """What this server's section asks of the resolver, words with blanks between: access,
+    greylisting, lmtp_does_not_imply_relaying, allow_by_sender, allow_by_client_ip,
+    generic_lookup, implicitly_match_detail. What is missing is off for this server."""
 
 
 _NO_FACTS = Facts()
