@@ -66,3 +66,11 @@ LINK_LOST = event(
 )
 LINK_OPENED = event("link_opened", 8, "The connection to a server process stands.", "server")
 CDB_FAILED = event("cdb_failed", 2, "A content file could not be written.", "ta", "error")
+TLS_FILES_READ = event(
+    "tls_files_read", 8, "Certificates were read, at the start or because they changed.",
+    "cert", "ca",
+)  # fmt: skip
+TLS_FILES_BAD = event(
+    "tls_files_bad", 2, "Changed certificates cannot be used; those read before stay in use.",
+    "error",
+)  # fmt: skip

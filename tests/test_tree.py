@@ -29,7 +29,7 @@ VALUES_ONLY = {"mcp/supervise.py": {"signal"}}
 """Cores that use an impure module for its names alone (SIGTERM), and nothing it does."""
 DOORS = {
     "lmdb": {"libsmx/store.py", "libsmx/store_probe.py", "libsmx/mapfile.py"},
-    "OpenSSL": {"libsmx/tls.py"},
+    "OpenSSL": {"libsmx/tls.py", "libsmx/tlscontext.py"},
     "dns": {"smar/dnsio.py"},
     "google_crc32c": {"libsmx/checksum.py"},
 }
