@@ -22,6 +22,9 @@ C = TypeVar("C")
 Where = tuple[str | int, ...]
 """Attribute names, and numbers from 0 for repeated sections, from the section's class down."""
 
+_NAME = 0
+"""Where the tree of a named section keeps its name: no attribute is called so."""
+
 MAX_REPEAT = 64
 """Greatest number of repeated subsections of one name in a section."""
 
@@ -134,11 +137,16 @@ class _Builder:
                     if isinstance(row.kind, Path):
                         value = self._dirs.resolve(row, str(value), written=False)
             elif row.repeat:
-                value = tuple(self.construct(row.conf, one) for one in (value or {}).values())
+                value = tuple(self._repeated(row, one) for one in (value or {}).values())
             else:
                 value = self.construct(row.conf, value if value is not None else {})
             values[attribute] = value
         return conf(**values)
+
+    def _repeated(self, row: SectionRow, tree: Any) -> object:  # noqa: ANN401
+        """Make one of several subsections, with its name where it has one."""
+        one: Any = self.construct(row.conf, tree)
+        return attrs.evolve(one, name=tree[_NAME]) if row.named else one
 
     def _section(
         self, entry: Section, member: Member, full: str, at: Where, tree: dict[str | int, Any]
@@ -148,10 +156,11 @@ class _Builder:
             text = f"{full}: this is an option: write {row.name} = ...;"
             self.built.complain(entry.place, text)
             return
-        if entry.name is not None:
-            self.built.complain(entry.place, f"{full}: this section takes no name")
-            return
         inner = _inside(tree, member.path)
+        problem = _name_problem(entry, row, inner)
+        if problem:
+            self.built.complain(entry.place, f"{full}: {problem}")
+            return
         where: Where = (*at, *member.path)
         if row.repeat:
             if len(inner) >= MAX_REPEAT:
@@ -161,6 +170,9 @@ class _Builder:
             where = (*where, len(inner))
             self.built.places[where] = entry.place
             inner = inner.setdefault(len(inner), {})
+            if row.named:
+                inner[_NAME] = entry.name
+                full = f"{full}.{entry.name}"
         self.fill(row.conf, entry.entries, full, where, inner)
 
     def _option(
@@ -217,6 +229,17 @@ class _Builder:
         names = [member.row.name for member in known.values()]
         text = f"{full}: unknown {what}{nearest(name, names) or self._hint}"
         self.built.complain(entry.place, text)
+
+
+def _name_problem(entry: Section, row: SectionRow, inner: dict[str | int, Any]) -> str:
+    """Return what is wrong with the name of a subsection, "" if nothing is."""
+    if not row.named:
+        return "" if entry.name is None else "this section takes no name"
+    if entry.name is None:
+        return f"this section needs a name: write {row.name} NAME {{ ... }}"
+    if any(one[_NAME] == entry.name for one in inner.values()):
+        return f"{entry.name} is declared already; give each {row.name} a name of its own"
+    return ""
 
 
 def _inside(tree: dict[str | int, Any], path: tuple[str, ...]) -> dict[str | int, Any]:

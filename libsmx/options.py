@@ -82,6 +82,7 @@ class SectionRow:
         name: keyword; "" for options of another class written in the enclosing section.
         conf: its class.
         repeat: it may be given several times; the field is a tuple.
+        named: each is given with a name of its own, which its class holds as ``name``.
         aliases: options of it that may also stand in the enclosing section (D10).
         doc: meaning, sentences for the manual.
     """
@@ -91,6 +92,7 @@ class SectionRow:
     repeat: bool
     aliases: frozenset[str]
     doc: str
+    named: bool = False
 
 
 Row = OptionRow | SectionRow
@@ -116,11 +118,17 @@ def option(
 
 
 def section(
-    name: str, conf: type[Any], *, doc: str, repeat: bool = False, aliases: tuple[str, ...] = ()
+    name: str,
+    conf: type[Any],
+    *,
+    doc: str,
+    repeat: bool = False,
+    named: bool = False,
+    aliases: tuple[str, ...] = (),
 ) -> Any:  # noqa: ANN401 (stands for a field of any type)
     """Declare a field that is a subsection; the parameters are those of SectionRow."""
-    row = SectionRow(name, conf, repeat, frozenset(aliases), doc)
-    return attrs.field(factory=tuple if repeat else conf, metadata={ROW: row})
+    row = SectionRow(name, conf, repeat or named, frozenset(aliases), doc, named)
+    return attrs.field(factory=tuple if row.repeat else conf, metadata={ROW: row})
 
 
 def shared(conf: type[Any]) -> Any:  # noqa: ANN401 (stands for a field of any type)
@@ -144,8 +152,12 @@ class Member:
 
 
 def own_rows(conf: type[Any]) -> dict[str, Row]:
-    """Return attribute name -> row, in the order of declaration."""
-    return {field.name: field.metadata[ROW] for field in attrs.fields(conf)}
+    """Return attribute name -> row, in the order of declaration.
+
+    A field that nobody writes as an option, the name of a section, has none.
+    """
+    fields = attrs.fields(conf)
+    return {field.name: field.metadata[ROW] for field in fields if ROW in field.metadata}
 
 
 def members(conf: type[Any]) -> dict[str, Member]:
@@ -167,7 +179,8 @@ def members(conf: type[Any]) -> dict[str, Member]:
 def walk(conf: object, prefix: str = "") -> Iterator[tuple[str, OptionRow, object]]:
     """Yield (dotted name, row, value) of every option of a built section, in table order.
 
-    The members of a repeated subsection are numbered from 1: ``smtps.listen_socket.2.port``.
+    The members of a repeated subsection are numbered from 1: ``smtps.listen_socket.2.port``,
+    or named: ``smar.map.users.file``.
     """
     for attribute, row in own_rows(type(conf)).items():
         value = getattr(conf, attribute)
@@ -175,7 +188,8 @@ def walk(conf: object, prefix: str = "") -> Iterator[tuple[str, OptionRow, objec
             yield prefix + row.name, row, value
         elif row.repeat:
             for number, one in enumerate(value, 1):
-                yield from walk(one, f"{prefix}{row.name}.{number}.")
+                which = one.name if row.named else number
+                yield from walk(one, f"{prefix}{row.name}.{which}.")
         else:
             yield from walk(value, f"{prefix}{row.name}." if row.name else prefix)
 

@@ -1,0 +1,93 @@
+"""Rules of the address resolver's section: what its maps need, which names are declared.
+
+Kind: core.
+
+``finish_resolver`` checks the section for the resolver itself, for mcp and for smxconf.
+Source: SPEC rows X208-X220, X246.
+"""
+
+from collections.abc import Iterator
+
+from libsmx.confbuild import Built, Where
+from libsmx.conffile import Place
+from libsmx.kinds import nearest
+from libsmx.opt_smar import SmarConf
+from libsmx.opt_smar_maps import MapConf
+
+_FILES = ("hash", "text", "regex", "cidr")
+_USES: dict[str, frozenset[str]] = {
+    "hash": frozenset({"file"}),
+    "text": frozenset({"file"}),
+    "regex": frozenset({"file"}),
+    "cidr": frozenset({"file"}),
+    "passwd": frozenset(),
+    "sequence": frozenset({"maps"}),
+    "socket": frozenset({"mapname", "address", "port", "path", "timeout"}),
+}
+"""Options that mean something to each type."""
+
+
+def finish_resolver(conf: SmarConf, built: Built, label: str, origin: Place) -> None:
+    """Complain about what is wrong between the options of the section.
+
+    Args:
+        conf: its options.
+        built: gets problems, has the places.
+        label: of the section, for messages.
+        origin: place for options that nobody wrote.
+    """
+    for where, text in _problems(conf, built):
+        place = next((built.places[at] for at in _outwards(where) if at in built.places), origin)
+        built.complain(place, f"{label}.{text}")
+
+
+def _outwards(where: Where) -> Iterator[Where]:
+    for length in range(len(where), 0, -1):
+        yield where[:length]
+
+
+def _problems(conf: SmarConf, built: Built) -> Iterator[tuple[Where, str]]:
+    declared: list[str] = []
+    for number, one in enumerate(conf.map):
+        at: Where = ("map", number)
+        for option, text in _map_problems(one, declared, at, built):
+            yield (*at, option), f"map.{one.name}{text}"
+        declared.append(one.name)
+    if conf.access_map.name:
+        where: Where = ("access_map", "name")
+        text = _undeclared(conf.access_map.name, declared)
+        if text:
+            yield where, f"access_map.name: {text}"
+        if ("access_map", "file") in built.places:
+            yield where, "access_map: give file or name, not both"
+    if not conf.address_delimiter:
+        yield ("address_delimiter",), "address_delimiter: one character is required"
+
+
+def _undeclared(name: str, declared: list[str]) -> str:
+    """Return what is wrong with a reference to a map, "" if nothing is."""
+    if name in declared:
+        return ""
+    return f"no map {name} is declared before{nearest(name, declared)}"
+
+
+def _map_problems(
+    one: MapConf, declared: list[str], at: Where, built: Built
+) -> Iterator[tuple[str, str]]:
+    """Yield (option, what is wrong) of one map."""
+    for option in ("file", "maps", "mapname", "address", "port", "path", "timeout"):
+        if option not in _USES[one.type] and (*at, option) in built.places:
+            yield option, f".{option}: means nothing to a map of type {one.type}"
+    if one.type in _FILES and not one.file:
+        yield "file", f".file: is required for type {one.type}"
+    if one.type == "sequence":
+        if not one.maps:
+            yield "maps", ".maps: is required for type sequence"
+        for name in one.maps:
+            text = _undeclared(name, declared)
+            if text:
+                yield "maps", f".maps: {text}"
+    if one.type == "socket" and bool(one.path) == bool(one.address or one.port):
+        yield "path", ": give either path, or address and port"
+    elif one.type == "socket" and not one.path and not (one.address and one.port):
+        yield "address", ": address and port are needed together"
