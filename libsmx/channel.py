@@ -23,10 +23,12 @@ import trio
 
 from libsmx.errors import PeerError, PeerGone
 from libsmx.rcb import FrameReader, encode
+from libsmx.turnend import turn_end
 
 MAX_OUT = 32 << 20
 MAX_CALLS = 100_000
-READ_SIZE = 256 * 1024
+READ_SIZE = 64 * 1024
+"""Bytes read at a time: the allocator maps larger blocks anew for each read."""
 _SWEEP_S = 0.5
 ANSWER_BIT = 1 << 31
 """Set in the rid of an answer: both sides may ask, each with numbers of its own."""
@@ -53,41 +55,6 @@ class _Waiter:
         if self.left == 0 and self.task is not None:
             task, self.task = self.task, None
             trio.lowlevel.reschedule(task, outcome.Value(None))
-
-
-class _TurnEnd(trio.abc.Instrument):
-    """Sends, before the loop waits for input, what was posted in its turn."""
-
-    def __init__(self) -> None:
-        self._token = trio.lowlevel.current_trio_token()
-        self._posted: list[Channel] = []
-
-    def add(self, channel: "Channel") -> None:
-        """Note that a channel has something to send."""
-        self._posted.append(channel)
-
-    def before_io_wait(self, timeout: float) -> None:
-        """Send; what must not be done here, where no task may be woken, is done next turn."""
-        if self._posted:
-            posted, self._posted = self._posted, []
-            for channel in posted:
-                later = channel.flush()
-                if later is not None:
-                    self._token.run_sync_soon(later)
-
-
-_turn_end: trio.lowlevel.RunVar[_TurnEnd] = trio.lowlevel.RunVar("libsmx.channel")
-
-
-def _turn_end_of_run() -> _TurnEnd:
-    """Return the one of this run of the loop."""
-    try:
-        return _turn_end.get()
-    except LookupError:
-        made = _TurnEnd()
-        trio.lowlevel.add_instrument(made)
-        _turn_end.set(made)
-        return made
 
 
 class Channel:
@@ -120,7 +87,7 @@ class Channel:
         self._out: list[bytes] = []
         self._out_size = 0
         self._posted = False
-        self._turn_end = _turn_end_of_run()
+        self._turn_end = turn_end()
         self._flight = memoryview(b"")
         self._writer: trio.lowlevel.Task | None = None
         self._rid = 0

@@ -4,9 +4,9 @@ Kind: shell.
 
 Messages of smtps and smtpc and outcomes of the stores are handed to the core as they come and
 answered at once; what they make possible together (routes, deliveries, records) leaves at the
-end of the turn of the loop, in one task that sleeps otherwise. Changes of the DEFEDB and loads
-from it alternate in another task, never both at a time: a load must not see what a batch under
-way removes.
+end of the turn of the loop (libsmx/turnend.py), without a task. Changes of the DEFEDB and loads
+from it alternate in a task, never both at a time: a load must not see what a batch under way
+removes.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,11 +17,13 @@ import attrs
 import trio
 
 from libsmx import wire
+from libsmx.bell import Bell
 from libsmx.channel import Channel
 from libsmx.clock import Clock
 from libsmx.errors import StoreError
 from libsmx.link import Link
 from libsmx.log import Log
+from libsmx.turnend import turn_end
 from qmgr import effects as fx
 from qmgr import events
 from qmgr.core import QueueManager
@@ -81,8 +83,10 @@ class Engine:
         either there or in memory."""
         self.settled = trio.lowlevel.ParkingLot()
         """Those who wait until recipients have left memory; woken when some have."""
-        self._parked: trio.lowlevel.Task | None = None
         self._wanted = False
+        self._held: list[fx.Deliver] = []  # until the results before them are written
+        self._bell = Bell()
+        ibdb.alone = lambda: core.iqdb.sessions <= 1
         self._defedb_wanted = trio.Event()
         self._perform_by_type: dict[type, Callable[[Any], None]] = {
             fx.Answer: self._answer,
@@ -102,45 +106,54 @@ class Engine:
     def wake(self) -> None:
         """Have the turn ended once everything that is ready has been handled."""
         self._wanted = True
-        task, self._parked = self._parked, None
-        if task is not None:
-            trio.lowlevel.reschedule(task)
 
     def perform(self) -> None:
         """Carry out what the core wants now, and see to the end of the turn."""
         by_type = self._perform_by_type
         for effect in self.core.take():
             by_type[type(effect)](effect)
-        if not self._wanted:
-            self.wake()
+        self._wanted = True
 
     async def run_turns(self) -> None:
-        """End turns, for ever."""
+        """End turns, for ever; wait for the log where it cannot be written at once."""
+        turn_end().hook(self._end_turn)
+        try:
+            while True:
+                if not self._held:
+                    await self._bell.wait()
+                await self.ibdb.write_now()
+                self._release()
+        finally:
+            turn_end().unhook(self._end_turn)
 
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self._parked = None
-            return trio.lowlevel.Abort.SUCCEEDED
+    def _end_turn(self) -> bool:
+        """Start what the events of this turn made possible; tell whether there was any."""
+        if not self._wanted:
+            return False
+        self._wanted = False
+        self.core.turn(self.now_s())
+        by_type = self._perform_by_type
+        for effect in self.core.take():
+            if type(effect) is fx.Deliver:
+                self._held.append(effect)
+            else:
+                by_type[type(effect)](effect)
+        # Results first, then the work that follows from them, also where the results need
+        # a new segment: if we die in between, no session has two deliveries open.
+        if self._held:
+            if self.ibdb.write():
+                self._release()
+            else:
+                self._bell.ring()
+        if self.core.closing.batch_waits:
+            self._defedb_wanted.set()
+        return True
 
-        while True:
-            if not self._wanted:
-                self._parked = trio.lowlevel.current_task()
-                await trio.lowlevel.wait_task_rescheduled(abort)
-            self._wanted = False
-            self.core.turn(self.now_s())
-            by_type = self._perform_by_type
-            deliveries = []
-            for effect in self.core.take():
-                if type(effect) is fx.Deliver:
-                    deliveries.append(effect)
-                else:
-                    by_type[type(effect)](effect)
-            # Results first, then the work that follows from them, also where the results need
-            # a new segment: if we die in between, no session has two deliveries open.
-            await self.ibdb.write_now()
-            for effect in deliveries:
-                self._deliver(effect)
-            if self.core.closing.batch_waits:
-                self._defedb_wanted.set()
+    def _release(self) -> None:
+        """Let the deliveries go that waited for the results before them."""
+        held, self._held = self._held, []
+        for effect in held:
+            self._deliver(effect)
 
     async def run_ticks(self) -> None:
         """Tell the core about time, for ever."""

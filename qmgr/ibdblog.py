@@ -3,10 +3,11 @@
 Kind: shell.
 Owns: the segment files in its directory, locked against a second queue manager.
 
-What is committed or noted in one turn of the loop is written together at its end, so a note
-survives the death of this process at once. A sync begins as soon as a commit waits and no
-other sync runs, and serves everything written before it began: a lone client waits for no
-batch, many share one. Notes alone are synced after a moment.
+What is committed or noted in one turn of the loop is written together at its end
+(libsmx/turnend.py), so a note survives the death of this process at once; a task makes segments
+and acts on failures. A sync begins as soon as a commit waits and no other sync runs, and serves
+everything written before it began: a lone client waits for no batch, many share one. Notes alone
+are synced after a moment.
 
 A failed write or sync is final for its segment. Commits that only bring new mail are refused;
 entries that close recipients tell what has happened already, so they cannot be refused and
@@ -18,18 +19,20 @@ Source: SPEC rows X013, X171 to X174; architecture.md.
 """
 
 from collections import deque
+from collections.abc import Callable
 
 import trio
 
+from libsmx.bell import Bell
 from libsmx.clock import Clock
 from libsmx.envelope import Envelope
 from libsmx.errors import StoreError
 from libsmx.log import Log
-from qmgr.ibdb import OVERHEAD, OpenTas, seal_record
-from qmgr.ibdbrecover import Lock, Recovery, read_log
-from qmgr.pending import OnDone, Pending, discard, segments_of
+from libsmx.turnend import turn_end
+from qmgr.ibdb import OVERHEAD, OpenTas
+from qmgr.ibdbrecover import Lock, Recovery, forget, read_log
+from qmgr.pending import OnDone, Pending, part, seal_queued, segments_of
 from qmgr.records import Entry
-from qmgr.segment import keep_segment, remove_segment
 from qmgr.segments import Segments
 from qmgr.storeevents import IBDB_FAILED, IBDB_NO_SEGMENT
 from qmgr.syncer import Syncer, store_error, sync_all
@@ -56,6 +59,9 @@ class Ibdb:
             commits never wait on purpose.
         log: for events.
         clock: measures how long syncs take.
+
+    Attributes:
+        alone: tells whether nobody but the client whose commit waits has a transaction open.
     """
 
     def __init__(
@@ -86,10 +92,14 @@ class Ibdb:
         self._ticking = False
         self._failure: OSError | None = None  # the current segment is lost
         self._stuck = False  # a moment ago no segment could be made
-        self._parked: trio.lowlevel.Task | None = None
+        self._bell = Bell()
+        self._turning = False  # the task is at work, the end of a turn must not interfere
+        self._syncer: Syncer | None = None
+        self._nursery: trio.Nursery | None = None
         self._turned = trio.lowlevel.ParkingLot()  # those who wait for a segment
         self._run_ended: trio.Event | None = None
         self._closed = False
+        self.alone: Callable[[], bool] = lambda: False
         self.commits = 0
         self.syncs = 0
 
@@ -120,18 +130,9 @@ class Ibdb:
         Raises:
             StoreError: one could not be removed; the rest stay too.
         """
-        recovery, self._recovery = self._recovery, None
-        if recovery is None:
-            return
-        for path in recovery.paths:
-            remove = keep_segment if path in recovery.damaged else remove_segment
-            try:
-                await trio.to_thread.run_sync(remove, path)
-            except FileNotFoundError:
-                continue  # removed by an earlier call that failed later
-            except OSError as error:
-                self._recovery = recovery
-                raise store_error(path, error) from error
+        if self._recovery is not None:
+            await forget(self._recovery)
+            self._recovery = None
 
     # --- writing -------------------------------------------------------------------------
 
@@ -153,59 +154,70 @@ class Ibdb:
         """
         self._put(Pending(entry, on_done, urgent=False))
 
+    def write(self) -> bool:
+        """Write what is queued; False: that needs a moment, wait for it with write_now."""
+        if not self._stuck and self._failure is None and not self._closed:
+            self._append()
+        return not (self._queue or self._failure) or self._stuck or self._closed
+
     async def write_now(self) -> None:
         """Return once what is queued is written, or cannot be for now; mostly without waiting."""
-        if self._queue and not self._stuck and self._failure is None and not self._closed:
-            self._append()
-        while (self._queue or self._failure) and not (self._stuck or self._closed):
-            await self._turned.park()
+        if not self.write():
+            self._bell.ring()
+            while (self._queue or self._failure) and not (self._stuck or self._closed):
+                await self._turned.park()
 
     def _put(self, pending: Pending) -> None:
         if self._closed:
             pending.tell(StoreError("the IBDB is closed"))
             return
         self._queue.append(pending)
-        self._wake()
-
-    def _wake(self) -> None:
-        task, self._parked = self._parked, None
-        if task is not None:
-            trio.lowlevel.reschedule(task)
+        if self._stuck or self._failure is not None:
+            self._bell.ring()  # else the end of this turn writes it
 
     async def run(self) -> None:
         """Write and sync until close; runs for as long as the log is used."""
-        syncer = Syncer(self._sync_ended, self._clock)
+        self._syncer = syncer = Syncer(self._sync_ended, self._clock)
         self._run_ended = trio.Event()
+        turn_end().hook(self._end_turn)
         try:
-            async with trio.open_nursery() as nursery:
+            async with trio.open_nursery() as self._nursery:
                 while not self._closed:
                     if self._idle():
-                        await self._park()
+                        await self._bell.wait()
                     else:
                         await trio.lowlevel.checkpoint()
-                    await self._turn(nursery, syncer)
+                    self._turning = True
+                    await self._turn(self._nursery, syncer)
+                    self._turning = False
                     self._turned.unpark_all()
-                nursery.cancel_scope.cancel()
+                self._nursery.cancel_scope.cancel()
         finally:
+            turn_end().unhook(self._end_turn)
             syncer.stop()
             self._turned.unpark_all()
             self._run_ended.set()
 
+    def _end_turn(self) -> bool:
+        """Do what is due and needs no waiting; tell whether anybody was told or woken."""
+        syncer, nursery = self._syncer, self._nursery
+        if self._turning or self._closed or syncer is None or nursery is None:
+            return False
+        did = self._take_result(nursery)
+        if self._queue and not self._stuck and self._failure is None and not self._append():
+            did = self._bell.ring()  # a new segment is needed
+        if self._failure is not None:
+            return bool(not self._syncing and self._bell.ring()) or did
+        if self._urgent and not self._syncing:
+            turn_end().flush()  # if the loop stands still now, the others need not
+        return self._sync_or_tick(nursery, syncer) or did
+
     def _idle(self) -> bool:
         """Tell whether nothing can be done before something happens."""
-        if self._results or self._closed:
-            return False
-        if self._queue and not self._stuck and self._failure is None:
+        to_write = self._queue and not self._stuck and self._failure is None
+        if self._results or self._closed or to_write:
             return False
         return bool(self._syncing) or not (self._urgent or self._failure)
-
-    async def _park(self) -> None:
-        def abort(_: object) -> trio.lowlevel.Abort:
-            self._parked = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        self._parked = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(abort)
 
     async def _turn(self, nursery: trio.Nursery, syncer: Syncer) -> None:
         """Do what can be done now: finish a sync, write what is queued, begin a sync."""
@@ -219,18 +231,26 @@ class Ibdb:
             self._stuck = True
             self._refuse(error)
             nursery.start_soon(self._retry_later)
+        self._sync_or_tick(nursery, syncer)
+
+    def _sync_or_tick(self, nursery: trio.Nursery, syncer: Syncer) -> bool:
+        """Begin a sync if one is due, now or later; tell whether anything came of it."""
+        did = False
         if self._urgent and not self._syncing and self._failure is None:
             self._begin_sync(syncer)
-            self._take_result(nursery)
+            did = self._take_result(nursery)
         elif self._written and not self._ticking:
-            self._ticking = True
+            self._ticking = did = True
             nursery.start_soon(self._tick)
-        self._files.prepare(nursery)
+        return self._files.prepare(nursery) or did
 
-    def _take_result(self, nursery: trio.Nursery) -> None:
-        if self._results:
-            self._finish(self._results.pop())
-            self._files.retire(self._open, nursery)
+    def _take_result(self, nursery: trio.Nursery) -> bool:
+        """Act on a sync that ended; tell whether there was one."""
+        if not self._results:
+            return False
+        self._finish(self._results.pop())
+        self._files.retire(self._open, nursery)
+        return True
 
     async def _write(self) -> None:
         """Write what is queued, into new segments as needed.
@@ -250,20 +270,12 @@ class Ibdb:
         segment, waiting = self._files.current, self._queue
         if segment is None:
             return False
-        records: list[bytes] = []
-        at = segment.end
-        while waiting and at + len(waiting[0].payload) + OVERHEAD <= segment.size:
-            pending = waiting.popleft()
-            pending.segment = segment
-            self._written.append(pending)
-            records.append(seal_record(pending.payload, segment.number, at, segment.synced))
-            at += len(records[-1])
-            self._urgent = self._urgent or pending.urgent
-        segment.pending += len(records)
-        if len(self._written) >= self._max_unsynced:
-            self._urgent = True
+        fitting, data = seal_queued(waiting, segment)
+        self._written += fitting
+        self._urgent |= any(one.urgent for one in fitting)
+        self._urgent |= len(self._written) >= self._max_unsynced
         try:
-            segment.append(b"".join(records))
+            segment.append(data)
         except OSError as error:
             self._failure = error
         return not waiting or self._failure is not None
@@ -271,23 +283,19 @@ class Ibdb:
     def _refuse(self, error: StoreError) -> None:
         """Refuse the commits that are queued; facts stay."""
         refused = [pending for pending in self._queue if pending.refusable]
-        if refused:
-            self._queue = deque(pending for pending in self._queue if not pending.refusable)
-            for pending in refused:
-                pending.tell(error)
+        self._queue = deque(pending for pending in self._queue if not pending.refusable)
+        for pending in refused:
+            pending.tell(error)
 
     async def _retry_later(self) -> None:
         await trio.sleep(RETRY_S)
         self._stuck = False
-        self._wake()
 
     async def _tick(self) -> None:
         """Sync notes that found no commit to share a sync with."""
         await trio.sleep(self._note_delay_s)
         self._ticking = False
-        if self._written:
-            self._urgent = True
-            self._wake()
+        self._urgent = self._urgent or bool(self._written)
 
     # --- syncing -------------------------------------------------------------------------
 
@@ -295,13 +303,12 @@ class Ibdb:
         self._syncing, self._written, self._urgent = self._written, [], False
         self._sync_done = trio.Event()
         self.syncs += 1
-        syncer.begin(segments_of(self._syncing))
+        syncer.begin(segments_of(self._syncing), alone=self.alone())
 
     def _sync_ended(self, error: OSError | None) -> None:
-        """Take the result of a sync; the task acts on it, where an exception has a home."""
+        """Take the result of a sync; the end of the turn acts on it."""
         self._results.append(error)
         self._sync_done.set()
-        self._wake()
 
     def _finish(self, error: OSError | None) -> None:
         """Tell those whose records are on disk; after a failure nothing more is written."""
@@ -322,14 +329,7 @@ class Ibdb:
         """Abandon the current segment: refuse what can be, queue the rest again in order."""
         number, self._failure = self._files.abandon(), None
         unsure, self._written, self._urgent = self._written, [], False
-        refused = [pending for pending in unsure if pending.refusable]
-        carried = [pending for pending in unsure if not pending.refusable]
-        for pending in unsure:
-            if pending.segment is not None:
-                pending.segment.pending -= 1
-        voided = discard(refused)
-        if voided is not None:
-            carried.append(voided)
+        refused, carried = part(unsure)
         self._queue.extendleft(reversed(carried))
         self._log.emit(IBDB_FAILED, segment=number, refused=len(refused), error=str(error))
         for pending in refused:
@@ -368,7 +368,7 @@ class Ibdb:
         What is still open stays in the log for the next recovery. Not cancelled from outside.
         """
         self._closed = True
-        self._wake()
+        self._bell.ring()
         with trio.CancelScope(shield=True):
             if self._run_ended is not None:
                 await self._run_ended.wait()

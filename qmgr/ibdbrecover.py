@@ -11,13 +11,15 @@ import fcntl
 import os
 
 import attrs
+import trio
 
 from libsmx.envelope import Envelope
 from libsmx.errors import EX_CANTCREAT, StartError
 from libsmx.log import Log
 from qmgr.ibdb import Damage, OpenTas, scan_segment
-from qmgr.segment import list_segments
+from qmgr.segment import keep_segment, list_segments, remove_segment
 from qmgr.storeevents import IBDB_CUT, IBDB_DAMAGED, IBDB_RECOVERED
+from qmgr.syncer import store_error
 
 
 @attrs.frozen(kw_only=True)
@@ -80,6 +82,22 @@ class Lock:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+async def forget(recovery: Recovery) -> None:
+    """Remove the segments that were read, oldest first; keep damaged ones aside.
+
+    Raises:
+        StoreError: one could not be removed; the rest stay too, and it may be called again.
+    """
+    for path in recovery.paths:
+        remove = keep_segment if path in recovery.damaged else remove_segment
+        try:
+            await trio.to_thread.run_sync(remove, path)
+        except FileNotFoundError:
+            continue  # removed by an earlier call that failed later
+        except OSError as error:
+            raise store_error(path, error) from error
 
 
 def read_log(directory: str, log: Log) -> Recovery:

@@ -4,12 +4,13 @@ Kind: shell.
 Source: architecture.md.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable
 
 import attrs
 
 from libsmx.errors import StoreError
-from qmgr.ibdb import encode_entry
+from qmgr.ibdb import OVERHEAD, encode_entry, seal_record
 from qmgr.records import DISCARDED, Closed, Entry
 from qmgr.segment import Segment
 
@@ -41,6 +42,22 @@ class Pending:
             self.on_done(error)
 
 
+def seal_queued(waiting: deque[Pending], segment: Segment) -> tuple[list[Pending], bytes]:
+    """Take from a queue what still fits into a segment; return it and the bytes to append."""
+    fitting: list[Pending] = []
+    records: list[bytes] = []
+    at = segment.end
+    while waiting and at + len(waiting[0].payload) + OVERHEAD <= segment.size:
+        pending = waiting.popleft()
+        pending.segment = segment
+        record = seal_record(pending.payload, segment.number, at, segment.synced)
+        at += len(record)
+        fitting.append(pending)
+        records.append(record)
+    segment.pending += len(fitting)
+    return fitting, b"".join(records)
+
+
 def segments_of(records: list[Pending]) -> list[Segment]:
     """Return the segments that hold these records, in the order of writing."""
     first, last = records[0].segment, records[-1].segment
@@ -49,14 +66,23 @@ def segments_of(records: list[Pending]) -> list[Segment]:
     return list(dict.fromkeys(p.segment for p in records if p.segment is not None))
 
 
-def discard(refused: Iterable[Pending]) -> Pending | None:
-    """Return a note that closes the transactions of refused commits, None if there are none.
+def part(unsure: Iterable[Pending]) -> tuple[list[Pending], list[Pending]]:
+    """Return the records of a lost segment that are refused, and those to be written again.
 
-    Their records may be on disk although nobody was told so.
+    The latter end with a note that closes the transactions of the former: their records may be
+    on disk although nobody was told so.
     """
+    refused: list[Pending] = []
+    carried: list[Pending] = []
+    for pending in unsure:
+        (refused if pending.refusable else carried).append(pending)
+        if pending.segment is not None:
+            pending.segment.pending -= 1
     closed = [
         Closed(envelope.ta_id, [rcpt.idx for rcpt in envelope.rcpts], DISCARDED)
         for pending in refused
         for envelope in pending.entry.new
     ]
-    return Pending(Entry(closed=closed), None, urgent=False) if closed else None
+    if closed:
+        carried.append(Pending(Entry(closed=closed), None, urgent=False))
+    return refused, carried

@@ -87,12 +87,14 @@ class Segments:
                     Segment.create, self._directory, self.number, size
                 )
 
-    def prepare(self, nursery: trio.Nursery) -> None:
-        """Have the next segment made, once, when the current one is half full."""
+    def prepare(self, nursery: trio.Nursery) -> bool:
+        """Have the next segment made, once, when the current one is half full; tell whether."""
         current = self.current
         if self._may_prepare and current is not None and current.end * 2 > current.size:
             self._may_prepare = False
             nursery.start_soon(self._prepare)
+            return True
+        return False
 
     async def _prepare(self) -> None:
         try:

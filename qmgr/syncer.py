@@ -20,6 +20,8 @@ from libsmx.errors import StoreError
 
 INLINE_BELOW_S = 0.0005
 """Syncs are done in the loop while they are expected to be shorter than this."""
+ALONE_BELOW_S = 0.003
+"""The same where only the client that waits for the sync has anything to do."""
 _DECAY = 0.9
 
 
@@ -56,9 +58,14 @@ class Syncer:
         self._expected_s = INLINE_BELOW_S * 2  # the first few go to the thread and are measured
         threading.Thread(target=self._work, name="ibdb-sync", daemon=True).start()
 
-    def begin(self, files: Sequence[Syncable]) -> None:
-        """Sync files in order; ``on_done`` may be called before this returns."""
-        if self._expected_s < INLINE_BELOW_S:
+    def begin(self, files: Sequence[Syncable], *, alone: bool = False) -> None:
+        """Sync files in order; ``on_done`` may be called before this returns.
+
+        Args:
+            files: what is to be synced.
+            alone: nobody else is kept waiting while the loop stands still.
+        """
+        if self._expected_s < (ALONE_BELOW_S if alone else INLINE_BELOW_S):
             began = self._clock.mono()
             error = sync_all(files)
             self._measured(self._clock.mono() - began)

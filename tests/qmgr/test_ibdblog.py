@@ -119,7 +119,7 @@ def where(request, monkeypatch):
         monkeypatch.setattr(
             syncer.Syncer,
             "begin",
-            lambda self, files: self._on_done(syncer.sync_all(files)),
+            lambda self, files, *, alone: self._on_done(syncer.sync_all(files)),
         )
     return request.param
 
