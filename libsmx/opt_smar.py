@@ -8,9 +8,11 @@ Source: SPEC rows X120-X124, X250; D05, D11.
 
 import attrs
 
-from libsmx.kinds import Count, ListOf, Path
+from libsmx.kinds import ListOf, Path, String
 from libsmx.netkinds import Endpoint, EndpointKind
 from libsmx.opt_shared import SECONDS, LogConf, ServiceConf, log_level, log_section
+from libsmx.opt_smar_dns import DnsConf
+from libsmx.opt_smar_maps import AccessMapConf, MapConf
 from libsmx.options import option, section, shared
 
 
@@ -31,6 +33,22 @@ class MailertableConf:
 class SmarConf:
     """Options of section smar."""
 
+    map: tuple[MapConf, ...] = section(
+        "map",
+        MapConf,
+        named=True,
+        doc="A map with a name, map NAME { ... }, declared before its first use.",
+    )
+    access_map: AccessMapConf = section(
+        "access_map", AccessMapConf, doc="Who may send, to whom, and who may relay."
+    )
+    address_delimiter: str = option(
+        "address_delimiter",
+        String("delimiter", r"[!#$%&'+./=?^_`|~-]", "one character, as + or -"),
+        "+",
+        rows="X222 X453",
+        doc="The character between user and detail in a local part (user+detail).",
+    )
     nameserver: tuple[Endpoint, ...] = option(
         "nameserver",
         ListOf(EndpointKind(53), 4),
@@ -45,14 +63,6 @@ class SmarConf:
         high="5m",
         doc="Longest time for one look-up in DNS, over all name servers.",
     )
-    cache_max_entries: int = option(
-        "cache_max_entries",
-        Count("entries"),
-        "20000",
-        low="1",
-        high="10000000",
-        doc="Greatest number of DNS answers that are remembered.",
-    )
     shutdown_timeout: int = option(
         "shutdown_timeout",
         SECONDS,
@@ -66,4 +76,5 @@ class SmarConf:
     mailertable: MailertableConf = section(
         "mailertable", MailertableConf, doc="Routes that go before DNS."
     )
+    dns: DnsConf = shared(DnsConf)
     service: ServiceConf = shared(ServiceConf)

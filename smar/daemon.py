@@ -9,27 +9,16 @@ start only (SPEC row X245). Exit codes: EX_CONFIG for a mailertable that is miss
 Source: SPEC rows X009, X248, X250; decision D53.
 """
 
-import random
-
 import trio
 
 from libsmx.errors import EX_CONFIG, ConfigError, StartError
 from libsmx.link import Server
 from libsmx.opttab import SmarConf
 from libsmx.process import Context, Daemon
-from smar.cache import Cache
 from smar.desk import Desk
-from smar.dnsio import Resolver, read_resolv_conf
-from smar.events import (
-    DNS_FAILED,
-    MAILERTABLE_READ,
-    NAME_SERVER_BACK,
-    NAME_SERVER_SILENT,
-    NAME_SERVERS,
-)
-from smar.flights import Flights
+from smar.events import MAILERTABLE_READ
 from smar.mailertable import Mailertable, read_mailertable
-from smar.records import Question
+from smar.nameservice import start_flights, this_site
 from smar.route import Router
 from smar.verdict import Checks
 
@@ -64,25 +53,9 @@ async def serve(ctx: Context, task_status: trio.TaskStatus[None]) -> None:
     log, hostname = ctx.log, ctx.globals.hostname.lower()
     table = load_mailertable(conf.mailertable.file)
     log.emit(MAILERTABLE_READ, file=conf.mailertable.file, entries=len(table))
-    servers = [(place.address, place.port) for place in conf.nameserver] or read_resolv_conf()
-    log.emit(NAME_SERVERS, servers=" ".join(f"{address}:{port}" for address, port in servers))
-
-    def on_server(server: str, alive: bool) -> None:  # noqa: FBT001 - the callback's signature
-        log.emit(NAME_SERVER_BACK if alive else NAME_SERVER_SILENT, server=server)
-
-    def on_failure(question: Question, reason: str) -> None:
-        log.emit(DNS_FAILED, name=question.name, type=question.kind, reason=reason)
-
     async with trio.open_nursery() as nursery:
-        flights = Flights(
-            nursery,
-            Resolver(servers, conf.dns_timeout, on_server).ask,
-            Cache(conf.cache_max_entries),
-            ctx.clock,
-            conf.dns_timeout,
-            on_failure,
-        )
-        router = Router(table, hostname, random.SystemRandom().shuffle)
+        flights = start_flights(nursery, ctx)
+        router = Router(table, this_site(ctx))
         desk = Desk(Checks(table, hostname), router, flights, log, ctx.clock)
         server = Server(
             ctx.globals.smar_socket,

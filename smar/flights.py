@@ -4,8 +4,9 @@ Kind: shell.
 
 A decision whose questions are all answered by the cache is finished at once, without a task.
 Otherwise a task waits for the answers; equal questions of several decisions share one lookup.
-Owns: the cache, the lookups under way. Limits: MAX_WAITING decisions, MAX_LOOKUPS lookups at
-the name servers and MAX_FLIGHTS that wait for their turn; each ends within the time-out.
+Owns: the cache, the lookups under way. Limits: MAX_WAITING decisions, so many lookups at the
+name servers as an option says and MAX_FLIGHTS that wait for their turn; each ends within the
+time-out.
 Source: SPEC row X249.
 """
 
@@ -17,14 +18,14 @@ import trio
 
 from libsmx.clock import Clock
 from smar.cache import Cache
-from smar.records import Answer, Outcome, Question, Steps
+from smar.records import BEGUN, Ahead, Answer, Asked, Outcome, Question, Steps
 
 T = TypeVar("T")
 
 MAX_WAITING = 2000
 MAX_FLIGHTS = 20_000
 MAX_LOOKUPS = 400
-"""A lookup holds a socket: stays below the usual limit of 1024 descriptors."""
+"""Most lookups at a time unless told otherwise; each holds a socket."""
 
 Ask = Callable[[Question], Awaitable[Answer]]
 OnFailure = Callable[[Question, str], None]
@@ -49,6 +50,7 @@ class Flights:
         clock: its monotonic side decides on lifetimes.
         timeout_s: longest time of one lookup, with the wait for its turn.
         on_failure: told of failed lookups.
+        max_lookups: most lookups at the name servers at a time.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Flights:
         clock: Clock,
         timeout_s: float,
         on_failure: OnFailure,
+        max_lookups: int | None = None,
     ) -> None:
         self._nursery = nursery
         self._ask = ask
@@ -66,7 +69,7 @@ class Flights:
         self._clock = clock
         self._timeout_s = timeout_s
         self._on_failure = on_failure
-        self._slots = trio.Semaphore(MAX_LOOKUPS)
+        self._slots = trio.Semaphore(max_lookups or MAX_LOOKUPS)
         self._under_way: dict[Question, _Flight] = {}
         self._waiting = 0
         self._idle = trio.Event()
@@ -97,19 +100,23 @@ class Flights:
         self._nursery.start_soon(self._finish, steps, asked, done)
         return True
 
-    def _recall(self, asked: tuple[Question, ...]) -> tuple[Answer, ...] | None:
+    def _recall(self, asked: tuple[Asked, ...]) -> tuple[Answer, ...] | None:
         """Return the cached answers, None if one is missing."""
         now = self._clock.mono()
         answers = []
         for question in asked:
-            answer = self._cache.get(question, now)
+            answer = (
+                self._begin(question, now)
+                if isinstance(question, Ahead)
+                else (self._cache.get(question, now))
+            )
             if answer is None:
                 return None
             answers.append(answer)
         return tuple(answers)
 
     async def _finish(
-        self, steps: Steps[T], asked: tuple[Question, ...], done: Callable[[T], None]
+        self, steps: Steps[T], asked: tuple[Asked, ...], done: Callable[[T], None]
     ) -> None:
         """Go on with a decision that has to wait."""
         try:
@@ -122,10 +129,21 @@ class Flights:
             if not self._waiting:
                 self._idle.set()
 
-    async def _fetch(self, asked: tuple[Question, ...]) -> tuple[Answer, ...]:
+    def _begin(self, ahead: Ahead, now: float) -> Answer:
+        """Begin a lookup that nobody waits for yet."""
+        if self._cache.get(ahead.question, now) is None:
+            self._fly(ahead.question)
+        return BEGUN
+
+    async def _fetch(self, asked: tuple[Asked, ...]) -> tuple[Answer, ...]:
         """Return all answers, asking the DNS for what is not cached."""
         now = self._clock.mono()
-        sources = [self._cache.get(question, now) or self._fly(question) for question in asked]
+        sources = [
+            self._begin(question, now)
+            if isinstance(question, Ahead)
+            else self._cache.get(question, now) or self._fly(question)
+            for question in asked
+        ]
         answers = []
         for source in sources:
             if isinstance(source, _Flight):
@@ -153,9 +171,9 @@ class Flights:
             with trio.move_on_after(self._timeout_s):
                 async with self._slots:
                     flight.answer = await self._ask(question)
+            if flight.answer.outcome is Outcome.FAILED:
+                self._on_failure(question, flight.answer.detail)
+            flight.answer = self._cache.put(question, flight.answer, self._clock.mono())
         finally:
             del self._under_way[question]
             flight.landed.set()
-        if flight.answer.outcome is Outcome.FAILED:
-            self._on_failure(question, flight.answer.detail)
-        self._cache.put(question, flight.answer, self._clock.mono())

@@ -5,6 +5,7 @@ Kind: table.
 A decision that needs the DNS is written as ``Steps``: a generator that yields the questions it
 has now, gets their answers in the same order, and returns its result. Whoever drives it may
 have the answers at hand (cache.py) or fetch them (flights.py); the decision cannot tell.
+What will be needed later is asked for ``Ahead``, so that its lookup runs meanwhile.
 """
 
 import enum
@@ -20,7 +21,7 @@ MAX_RECORDS = 30
 """Most records kept of one answer, the best for MX: bounds what a stranger's zone can fill."""
 _NAME_RE = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 
-Kind = Literal["MX", "A", "AAAA"]
+Kind = Literal["MX", "A", "AAAA", "PTR"]
 
 
 class Question(NamedTuple):
@@ -29,6 +30,15 @@ class Question(NamedTuple):
     name: str
     """Lower case, without the final dot."""
     kind: Kind
+
+
+class Ahead(NamedTuple):
+    """A question whose answer is wanted later: its lookup is begun and not waited for."""
+
+    question: Question
+
+
+Asked = Question | Ahead
 
 
 class Outcome(enum.Enum):
@@ -49,13 +59,20 @@ class Answer:
     """Preference and host, lower case without the final dot; "" is the root (null MX)."""
     addresses: tuple[str, ...] = ()
     """Text form, in the order of the response."""
+    names: tuple[str, ...] = ()
+    """Host names of an address (PTR), lower case without the final dot."""
     ttl_s: float = 0
     """How long the answer may be used again."""
     detail: str = ""
     """Why the lookup failed."""
+    refused: bool = False
+    """FAILED, and asking again soon is of no use: every server refused the question."""
 
 
-Steps = Generator[tuple[Question, ...], tuple[Answer, ...], T]
+BEGUN = Answer(outcome=Outcome.FAILED, detail="asked for ahead")
+"""Stands in the place of the answer to Ahead."""
+
+Steps = Generator[tuple[Asked, ...], tuple[Answer, ...], T]
 """A decision that asks: see the module's docstring."""
 
 
@@ -73,7 +90,7 @@ def is_dns_name(name: str) -> bool:
 def together(parts: list[Steps[T]]) -> Steps[list[T]]:
     """Run several decisions side by side, asking all their questions of one round at once."""
     results: list[T | None] = [None] * len(parts)
-    waiting: list[tuple[int, Steps[T], tuple[Question, ...]]] = []
+    waiting: list[tuple[int, Steps[T], tuple[Asked, ...]]] = []
     for index, steps in enumerate(parts):
         try:
             waiting.append((index, steps, next(steps)))

@@ -24,8 +24,9 @@ from smar.mailertable import (
     format_literal,
     literal_address,
 )
-from smar.mx import Failure, Problem, Shuffle, find_addresses, find_exchangers
+from smar.mx import Exchangers, Failure, Problem, find_addresses, find_exchangers
 from smar.records import Steps, together
+from smar.site import Site
 
 MAX_DEST = 200
 LOCAL_DEST = "lmtp:"
@@ -36,6 +37,7 @@ RCPT_CODES: dict[Problem, tuple[int, str]] = {
     Problem.NO_HOST: (550, "5.1.2"),
     Problem.NULL_MX: (556, "5.1.10"),
     Problem.UNUSABLE: (550, "5.4.4"),
+    Problem.SELF: (554, "5.3.5"),
     Problem.LOOKUP: (451, "4.4.3"),
 }
 """What a recipient's client is told; RFC 3463, RFC 7505 4.1."""
@@ -84,19 +86,17 @@ class Router:
 
     Args:
         table: the mailertable.
-        hostname: name of this host, lower case; the domain of ``postmaster`` alone.
-        shuffle: puts hosts of equal preference into random order.
+        site: this host.
     """
 
-    def __init__(self, table: Mailertable, hostname: str, shuffle: Shuffle) -> None:
+    def __init__(self, table: Mailertable, site: Site) -> None:
         self._table = table
-        self._hostname = hostname
-        self._shuffle = shuffle
+        self._site = site
         self._fixed: dict[Entry, Route] = {}
 
     def routes(self, rcpts: list[str]) -> Steps[list[Route]]:
         """Find the routes of recipients, each domain once; in the order of rcpts."""
-        domains = [domain_of(rcpt, self._hostname) for rcpt in rcpts]
+        domains = [domain_of(rcpt, self._site.hostname) for rcpt in rcpts]
         distinct = list(dict.fromkeys(domains))
         if len(distinct) == 1:
             route = yield from self._route(distinct[0])
@@ -150,26 +150,30 @@ class Router:
         if host.kind is HostKind.ADDRESS:
             target = Target(host=host.name, address=host.name, port=port)
             return _Found([format_literal(host.name)], [target])
-        missing = Problem.NO_HOST
         if host.kind is HostKind.NAME:
-            names, ordered = [f"[{host.name}]"], [host.name]
+            addresses = yield from find_addresses([host.name], self._site.families)
+            found = Exchangers(((host.name,),), implicit=True)
+            names = [f"[{host.name}]"]
         else:
-            found = yield from find_exchangers(host.name)
-            if isinstance(found, Failure):
-                return _Found([], [], found)
-            names, ordered = found.names, found.ordered(self._shuffle)
-            if not found.implicit:
-                missing = Problem.UNUSABLE
-        addresses = yield from find_addresses(ordered)
+            asked = yield from find_exchangers(host.name, self._site.families)
+            if isinstance(asked, Failure):
+                return _Found([], [], asked)
+            addresses = yield from find_addresses(asked.names, self._site.families)
+            # On another port of this host something else listens, as a filter.
+            found = asked.before(self._site, addresses) if port == SMTP_PORT else asked
+            if not found.groups:
+                return _Found([], [], Failure(Problem.SELF, host.name))
+            names = found.names
         targets = [
             Target(host=name, address=address, port=port)
-            for name in ordered
+            for name in found.ordered(self._site.shuffle)
             for address in addresses.by_host.get(name, ())
         ]
         if targets:
             return _Found(names, targets)
         if addresses.failed:
             return _Found([], [], Failure(Problem.LOOKUP, host.name, addresses.failed))
+        missing = Problem.NO_HOST if found.implicit else Problem.UNUSABLE
         return _Found([], [], Failure(missing, host.name))
 
 

@@ -12,6 +12,7 @@ from smar.flights import Flights
 from smar.mailertable import read_mailertable
 from smar.records import MAX_RECORDS, Outcome, Question
 from smar.route import Router
+from smar.site import Site
 from smar.verdict import Checks
 from tests.interop.knot import running_knot
 
@@ -65,7 +66,7 @@ async def decide(server, make, table=""):
     results = []
     async with trio.open_nursery() as nursery:
         ask = resolver(server).ask
-        flights = Flights(nursery, ask, Cache(100), SystemClock(), 5.0, ignore)
+        flights = Flights(nursery, ask, Cache(1_000_000), SystemClock(), 5.0, ignore)
         mailertable = read_mailertable(table, "mt")
         flights.decide(make(mailertable), results.append)
         await flights.drained()
@@ -74,7 +75,7 @@ async def decide(server, make, table=""):
 
 async def route(server, rcpt, table="", shuffle=ignore):
     def make(mailertable):
-        return Router(mailertable, "gw.example", shuffle).routes([rcpt])
+        return Router(mailertable, Site("gw.example", shuffle)).routes([rcpt])
 
     return (await decide(server, make, table))[0]
 

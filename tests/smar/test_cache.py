@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smar.cache import FAILURE_TTL_S, MAX_NEGATIVE_TTL_S, MAX_TTL_S, MIN_TTL_S, Cache, lifetime_s
+from smar.cache import (
+    FAILURE_TTL_S,
+    MAX_NEGATIVE_TTL_S,
+    MAX_TTL_S,
+    MIN_TTL_S,
+    STALE_TTL_S,
+    Cache,
+    lifetime_s,
+    size_of,
+)
 from smar.records import Answer, Outcome, Question
 
 A = Question("a.x", "A")
@@ -33,17 +42,61 @@ def test_lifetimes(outcome, ttl_s, wanted):
 
 
 def test_answer_is_good_until_its_lifetime_ends_and_not_longer():
-    cache = Cache(10)
+    cache = Cache(100_000)
     kept = answer(5)
     cache.put(A, kept, 100.0)
     assert cache.get(A, 104.999) is kept
     assert cache.get(A, 105.0) is None
     assert len(cache) == 0
+    assert cache.used_bytes == 0
+
+
+FAILED = Answer(outcome=Outcome.FAILED, detail="SERVFAIL")
+
+
+def test_stale_answer_stands_in_for_a_failed_lookup_for_a_bounded_time():
+    cache = Cache(100_000, stale_s=3600)
+    kept = answer(5)
+    cache.put(A, kept, 0)
+    assert cache.get(A, 5.0) is None  # asked for again first
+    assert cache.put(A, FAILED, 6.0) is kept
+    assert cache.get(A, 6.0 + STALE_TTL_S - 1) is kept
+    assert cache.get(A, 6.0 + STALE_TTL_S) is None
+    assert cache.put(A, FAILED, 3604.0) is kept
+    assert cache.get(A, 3605.0) is None
+    assert cache.put(A, FAILED, 3605.0) is FAILED
+    assert cache.get(A, 3606.0) is FAILED
+
+
+@pytest.mark.parametrize("outcome", [Outcome.NO_NAME, Outcome.NO_DATA, Outcome.FOUND])
+def test_what_the_dns_says_now_goes_before_what_it_said(outcome):
+    cache = Cache(100_000, stale_s=3600)
+    cache.put(A, answer(5), 0)
+    fresh = answer(5, outcome)
+    assert cache.put(A, fresh, 6) is fresh
+    assert cache.get(A, 7) is fresh
+
+
+def test_a_failure_is_never_served_stale_and_by_default_nothing_is():
+    cache = Cache(100_000)
+    cache.put(A, answer(5), 0)
+    assert cache.put(A, FAILED, 6) is FAILED
+    again = Answer(outcome=Outcome.FAILED, detail="other")
+    assert Cache(100_000, 3600).put(A, again, 6 + FAILURE_TTL_S) is again
+
+
+def test_bytes_are_bounded_whatever_the_answers_hold():
+    cache = Cache(1_000_000)
+    for n in range(10_000):
+        many = tuple((pref, "h" * 200) for pref in range(n % 30))
+        cache.put(Question(f"n{n}.x", "MX"), Answer(outcome=Outcome.FOUND, mx=many), 0)
+        assert cache.used_bytes <= 1_000_000
+    assert 50 < len(cache) < 1000
 
 
 def test_least_recently_used_goes_first():
-    cache = Cache(2)
     a, b, c = (Question(f"{name}.x", "A") for name in "abc")
+    cache = Cache(2 * size_of(a, answer(60)))
     cache.put(a, answer(60), 0)
     cache.put(b, answer(60), 0)
     assert cache.get(a, 1)
@@ -54,7 +107,7 @@ def test_least_recently_used_goes_first():
 
 
 def test_types_of_one_name_are_kept_apart():
-    cache = Cache(10)
+    cache = Cache(100_000)
     cache.put(A, answer(60), 0)
     assert cache.get(Question("a.x", "AAAA"), 1) is None
 
@@ -68,7 +121,8 @@ steps = st.lists(
 
 @given(steps, st.integers(1, 4))
 def test_never_an_expired_or_foreign_answer_and_never_more_than_the_limit(steps, limit):
-    cache = Cache(limit)
+    each = size_of(Question("a", "A"), answer(1))
+    cache = Cache(limit * each)
     model = {}
     now = 0.0
     for action, name, ttl_s, pause in steps:
@@ -85,3 +139,4 @@ def test_never_an_expired_or_foreign_answer_and_never_more_than_the_limit(steps,
                 assert found is made
                 assert now < expires
         assert len(cache) <= limit
+        assert cache.used_bytes == len(cache) * each

@@ -13,6 +13,7 @@ from smar.desk import OVERLOAD_LOG_S, Desk
 from smar.flights import Flights
 from smar.mailertable import read_mailertable
 from smar.route import Router
+from smar.site import Site
 from smar.verdict import Checks
 from tests.smar.zone import Zone, mx
 
@@ -38,11 +39,11 @@ class Bench:
             return zone.answer(question)
 
         self.clock = FakeClock()
-        self.flights = Flights(nursery, ask, Cache(100), self.clock, 10, lambda *_: None)
+        self.flights = Flights(nursery, ask, Cache(1_000_000), self.clock, 10, lambda *_: None)
         self.log = NullLog()
         self.desk = Desk(
             Checks(TABLE, "gw.example"),
-            Router(TABLE, "gw.example", lambda _: None),
+            Router(TABLE, Site("gw.example", lambda _: None)),
             self.flights,
             self.log,
             self.clock,

@@ -7,7 +7,7 @@ from libsmx.clock import FakeClock
 from smar import flights as module
 from smar.cache import FAILURE_TTL_S, Cache
 from smar.flights import Flights
-from smar.records import Answer, Outcome, Question
+from smar.records import BEGUN, Ahead, Answer, Outcome, Question
 from tests.smar.zone import addresses
 
 TIMEOUT_S = 10.0
@@ -37,7 +37,7 @@ class SlowDns:
 class Bench:
     """Flights on a slow DNS with a log of failures and results."""
 
-    def __init__(self, nursery):
+    def __init__(self, nursery, stale_s=0):
         self.dns = SlowDns()
         self.clock = FakeClock()
         self.failures = []
@@ -45,7 +45,7 @@ class Bench:
         self.flights = Flights(
             nursery,
             self.dns.ask,
-            Cache(100_000),
+            Cache(10_000_000, stale_s),
             self.clock,
             TIMEOUT_S,
             lambda question, why: self.failures.append((question, why)),
@@ -172,6 +172,48 @@ async def test_too_many_lookups_fail_at_once(autojump_clock, monkeypatch):
         bench.dns.open.set()
         await bench.flights.drained()
         assert bench.results == [[Outcome.FOUND, Outcome.FOUND, Outcome.FAILED]]
+
+
+async def test_what_is_asked_ahead_runs_while_something_else_is_waited_for(autojump_clock):
+    async def ask(question):
+        asked.append((question.name, trio.current_time() - start))
+        await trio.sleep(5)
+        return addresses("192.0.2.1")
+
+    def decision():
+        early, first = yield Ahead(Question("later", "A")), Question("first", "A")
+        assert early is BEGUN
+        (second,) = yield (Question("later", "A"),)
+        return first.outcome, second.outcome
+
+    asked, results = [], []
+    start = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        clock = FakeClock()
+        flights = Flights(nursery, ask, Cache(100_000), clock, TIMEOUT_S, lambda *_: None)
+        flights.decide(decision(), results.append)
+        await flights.drained()
+        assert trio.current_time() - start == pytest.approx(5)
+        assert asked == [("later", pytest.approx(0)), ("first", pytest.approx(0))]
+        assert results == [(Outcome.FOUND, Outcome.FOUND)]
+        flights.decide(decision(), results.append)
+        assert len(results) == 2
+        assert len(asked) == 2
+
+
+async def test_stale_answer_goes_to_all_who_waited_for_the_failed_lookup(autojump_clock):
+    async with trio.open_nursery() as nursery:
+        bench = Bench(nursery, stale_s=3600)
+        bench.dns.open.set()
+        bench.decide(["a"])
+        await bench.flights.drained()
+        bench.clock.advance(301)
+        bench.dns.answer = Answer(outcome=Outcome.FAILED, detail="SERVFAIL")
+        bench.decide(["a"])
+        bench.decide(["a"])
+        await bench.flights.drained()
+        assert bench.results == [[Outcome.FOUND]] * 3
+        assert bench.failures == [(Question("a", "A"), "SERVFAIL")]
 
 
 async def test_one_dead_name_does_not_delay_another(autojump_clock):

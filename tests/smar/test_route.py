@@ -9,15 +9,16 @@ from libsmx.wire import MAX_TARGETS, RouteAnswer, Target
 from smar.mailertable import read_mailertable
 from smar.records import Question
 from smar.route import MAX_DEST, Router, dest_key, domain_of
+from smar.site import Site
 from tests.smar.zone import FAILED, NO_NAME, Zone, mx
 
 
-def router(table="", shuffle=lambda _: None):
-    return Router(read_mailertable(table, "mt"), "gw.example", shuffle)
+def router(table="", shuffle=lambda _: None, **site):
+    return Router(read_mailertable(table, "mt"), Site("gw.example", shuffle, **site))
 
 
-def route(rcpt, zone=None, table="", shuffle=lambda _: None):
-    (found,) = (zone or Zone()).drive(router(table, shuffle).routes([rcpt]))
+def route(rcpt, zone=None, table="", shuffle=lambda _: None, **site):
+    (found,) = (zone or Zone()).drive(router(table, shuffle, **site).routes([rcpt]))
     return found
 
 
@@ -227,3 +228,80 @@ def test_keys_are_bounded_and_differ_where_the_hosts_differ(one, two, port):
     assert all(len(key) <= MAX_DEST for key in keys)
     assert (keys[0] == keys[1]) == (one == two)
     assert dest_key(lmtp=True, port=port, names=one) != keys[0]
+
+
+SELF = {
+    "MX": {"example.org": mx("10 a.x", "20 gw.example", "20 b.x", "30 c.x")},
+    "A": {
+        "a.x": "192.0.2.1",
+        "b.x": "192.0.2.2",
+        "c.x": "192.0.2.3",
+        "gw.example": "198.51.100.1",
+        "other.x": "198.51.100.1",
+    },
+}
+
+
+def test_this_host_ends_the_list_of_exchangers():
+    found = route("u@example.org", Zone(**SELF))
+    assert places(found) == [("a.x", "192.0.2.1", 25)]
+    assert found.dest == "esmtp:25:a.x"
+
+
+@pytest.mark.parametrize(
+    "site",
+    [
+        {"names": frozenset({"c.x"})},
+        {"is_own": lambda address: address == "192.0.2.3"},
+    ],
+)
+def test_other_names_and_addresses_of_this_host_end_it_too(site):
+    records = {**SELF, "MX": {"example.org": mx("10 a.x", "20 b.x", "20 c.x")}}
+    assert places(route("u@example.org", Zone(**records), **site)) == [("a.x", "192.0.2.1", 25)]
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        {**SELF, "MX": {"example.org": mx("10 gw.example", "20 a.x")}},
+        {**SELF, "MX": {"example.org": mx("10 a.x", "10 gw.example")}},
+        {"A": {"example.org": "198.51.100.1"}},
+    ],
+)
+def test_best_exchanger_being_this_host_is_a_mistake_that_the_report_names(records):
+    found = route("u@example.org", Zone(**records), is_own=lambda a: a == "198.51.100.1")
+    assert (found.code, found.status, found.targets) == (554, "5.3.5", [])
+    assert "example.org: its best mail exchanger is this host" in found.text
+    assert "mistake in the configuration" in found.text
+
+
+def test_on_another_port_this_host_is_another_server():
+    found = route("u@a.b", Zone(**SELF), "a.b 10025^esmtp:other.x\n", is_own=lambda _: True)
+    assert places(found) == [("other.x", "198.51.100.1", 10025)]
+
+
+def test_other_hosts_of_an_entry_go_on_where_one_is_this_host():
+    found = route("u@a.b", Zone(**SELF), "a.b gw.example [b.x]\n")
+    assert places(found) == [("b.x", "192.0.2.2", 25)]
+
+
+@pytest.mark.parametrize(
+    ("families", "wanted"),
+    [
+        (("ipv4", "ipv6"), ["192.0.2.2", "2001:db8::2", "192.0.2.3"]),
+        (("ipv6", "ipv4"), ["2001:db8::2", "192.0.2.2", "192.0.2.3"]),
+        (("ipv4",), ["192.0.2.2", "192.0.2.3"]),
+        (("ipv6",), ["2001:db8::2"]),
+    ],
+)
+def test_families_of_addresses(families, wanted):
+    zone = Zone(A={"example.org": "192.0.2.2 192.0.2.3"}, AAAA={"example.org": "2001:db8::2"})
+    found = route("u@example.org", zone, families=families)
+    assert [place[1] for place in places(found)] == wanted
+    kinds = {question.kind for question in zone.asked} - {"MX"}
+    assert kinds == {{"ipv4": "A", "ipv6": "AAAA"}[name] for name in families}
+
+
+def test_domain_without_addresses_of_the_families_in_use_has_no_route():
+    zone = Zone(AAAA={"example.org": "2001:db8::2"})
+    assert route("u@example.org", zone, families=("ipv4",)).code == 550

@@ -1,6 +1,6 @@
 """A DNS in memory, and a driver that answers decisions from it."""
 
-from smar.records import Answer, Outcome, Question
+from smar.records import BEGUN, Ahead, Answer, Outcome, Question
 
 NO_NAME = Answer(outcome=Outcome.NO_NAME, ttl_s=60)
 NO_DATA = Answer(outcome=Outcome.NO_DATA, ttl_s=60)
@@ -14,6 +14,10 @@ def mx(*records):
     return Answer(outcome=Outcome.FOUND, mx=found, ttl_s=300)
 
 
+def names(*texts):
+    return Answer(outcome=Outcome.FOUND, names=texts, ttl_s=300)
+
+
 def addresses(*texts):
     return Answer(outcome=Outcome.FOUND, addresses=texts, ttl_s=300)
 
@@ -25,6 +29,7 @@ class Zone:
         """Zone(MX={"example.org": mx(...)}, A={"mx.example.org": "192.0.2.1"}, AAAA={...})."""
         self.asked = []
         self.rounds = []
+        self.ahead = []
         self._answers = {}
         for kind, rows in records.items():
             for name, row in rows.items():
@@ -33,6 +38,9 @@ class Zone:
         self._names = {question.name for question in self._answers}
 
     def answer(self, question):
+        if isinstance(question, Ahead):
+            self.ahead.append(question.question)
+            return BEGUN
         self.asked.append(question)
         missing = NO_DATA if question.name in self._names else NO_NAME
         return self._answers.get(question, missing)
