@@ -111,6 +111,11 @@ class Envelope:
     """ENVID, decoded; empty where it was not given (RFC 3461 4.4)."""
     returned: bool = False
     """A report has carried the whole message to its sender already."""
+    smtputf8: bool = False
+    """SMTPUTF8 was given (RFC 6531): addresses and header fields may hold UTF-8."""
+    hold: Short = ""
+    """Why the transaction waits from its acceptance on until an operator releases it; empty where
+    it does not."""
 
 
 def recipient_of(envelope: Envelope, idx: int, address: str) -> Recipient:

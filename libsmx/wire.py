@@ -16,7 +16,7 @@ import attrs
 from msgspec import Meta
 
 from libsmx import wire_control
-from libsmx.envelope import Address, Envelope, Id, Idx, Short, Text
+from libsmx.envelope import MAX_RCPTS, Address, Envelope, Id, Idx, Short, Text
 from libsmx.wirebase import message
 
 PROTOCOL_VERSION = 3
@@ -274,6 +274,12 @@ class Route:
     """0 where there is a route, else 4yz (try later) or 5yz (never)."""
     status: Short = ""
     text: Text = ""
+    expand: Annotated[list[Address], Meta(max_length=MAX_RCPTS)] = attrs.field(factory=list)
+    """The recipient stands for these, which take its place; the other fields then count for
+    nothing but ``owner``."""
+    owner: Address = ""
+    """The recipient is a list: its members get the message with this sender (RFC 3461 5.2.7.3).
+    Empty where it is an alias: they get it with the sender that it has (5.2.7.1)."""
 
 
 @message(31)
@@ -334,6 +340,12 @@ class Delivered:
     attempts: Annotated[list[Attempt], Meta(max_length=MAX_TARGETS)]
     dsn: bool = False
     """The server took over to report what the sender wants reported (RFC 3461 5.2.1)."""
+    tls: Short = ""
+    """TLS of the session, for people; empty in clear text."""
+    took: Text = ""
+    """Seconds that each phase took: ``connect=0.002 mail=0.010 dot=0.300``."""
+    unknown: bool = False
+    """The connection was lost after the end of data: the server may have the message."""
 
 
 @message(42)
