@@ -14,6 +14,13 @@ from libsmx.kinds import nearest
 from libsmx.opt_smar import SmarConf
 from libsmx.opt_smar_maps import MapConf
 
+TAGS = frozenset(
+    (
+        "from", "to", "cltaddr", "cltname", "cltresolve", "mxbadip", "certissuer", "certsubject",
+        "protectedrcpt",
+    )
+)  # fmt: skip
+"""Tags of the access map that have a meaning of their own."""
 _FILES = ("hash", "text", "regex", "cidr")
 _USES: dict[str, frozenset[str]] = {
     "hash": frozenset({"file"}),
@@ -60,6 +67,13 @@ def _problems(conf: SmarConf, built: Built) -> Iterator[tuple[Where, str]]:
             yield where, f"access_map.name: {text}"
         if ("access_map", "file") in built.places:
             yield where, "access_map: give file or name, not both"
+    for number, blacklist in enumerate(conf.dnsbl):
+        for option in ("domain", "tag"):
+            if not getattr(blacklist, option):
+                yield ("dnsbl", number, option), f"dnsbl.{option}: is required"
+        if blacklist.tag.lower() in TAGS:
+            text = f"dnsbl.tag: {blacklist.tag} is a tag of other entries; choose another"
+            yield ("dnsbl", number, "tag"), text
     if not conf.address_delimiter:
         yield ("address_delimiter",), "address_delimiter: one character is required"
 

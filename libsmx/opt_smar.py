@@ -11,7 +11,7 @@ import attrs
 from libsmx.kinds import ListOf, Path, String
 from libsmx.netkinds import Endpoint, EndpointKind
 from libsmx.opt_shared import SECONDS, LogConf, ServiceConf, log_level, log_section
-from libsmx.opt_smar_dns import DnsConf
+from libsmx.opt_smar_dns import DnsblConf, DnsConf
 from libsmx.opt_smar_maps import AccessMapConf, MapConf
 from libsmx.options import option, section, shared
 
@@ -75,6 +75,14 @@ class SmarConf:
     log: LogConf = log_section()
     mailertable: MailertableConf = section(
         "mailertable", MailertableConf, doc="Routes that go before DNS."
+    )
+    dnsbl: tuple[DnsblConf, ...] = section(
+        "dnsbl",
+        DnsblConf,
+        repeat=True,
+        doc="A DNS blacklist; clients are looked up in all of them at the same time when they "
+        "connect, if the server has the flag access. The access map says what follows; the lists "
+        "are looked up there in their order, and the first entry found decides.",
     )
     dns: DnsConf = shared(DnsConf)
     service: ServiceConf = shared(ServiceConf)

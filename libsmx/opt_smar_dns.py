@@ -5,10 +5,9 @@ Kind: table.
 Source: SPEC rows X240, X248, X249; RFC 5321 5.1, RFC 8767.
 """
 
-
 import attrs
 
-from libsmx.kinds import SIZE_UNITS, Choice, Count, ListOf, Quantity
+from libsmx.kinds import SIZE_UNITS, Choice, Count, ListOf, Quantity, String
 from libsmx.netkinds import IpAddress
 from libsmx.opt_shared import HOST, SECONDS
 from libsmx.options import option
@@ -67,4 +66,26 @@ class DnsConf:
         (),
         doc="Addresses under which others reach this host and that none of its interfaces has, "
         "as behind a translating router. Those of the interfaces are known.",
+    )
+
+
+@attrs.frozen
+class DnsblConf:
+    """One DNS blacklist."""
+
+    domain: str = option(
+        "domain",
+        HOST,
+        "",
+        rows="X231",
+        doc="Zone of the list: a client 192.0.2.1 is looked up as 1.2.0.192.domain. Required.",
+    )
+    tag: str = option(
+        "tag",
+        String("tag", r"[A-Za-z0-9_-]{1,40}", "1 to 40 letters, digits, _ and -"),
+        "",
+        rows="X232 X283",
+        doc="Tag of the entries in the access map that decide about what the list says: "
+        "tag:127.0.0.2 for an address it returns, tag:temp and tag:perm for look-ups that "
+        "fail. Required.",
     )
