@@ -221,12 +221,20 @@ class System:
         return pids[0][1]
 
     def ctl(self, *words, check=True):
-        """Run qmgrctl and return what it printed."""
+        """Run qmgrctl and return what it printed; with check, "not now" is asked again."""
         socket_path = self.spool / "qmgrctl/control"
-        done = subprocess.run(
-            [self.programs / "qmgrctl", "-f", self.conf, "-s", socket_path, *words],
-            capture_output=True, text=True, check=False, cwd=self.spool, timeout=DEADLINE_S,
-        )  # fmt: skip
+
+        def ask():
+            return subprocess.run(
+                [self.programs / "qmgrctl", "-f", self.conf, "-s", socket_path, *words],
+                capture_output=True, text=True, check=False, cwd=self.spool, timeout=DEADLINE_S,
+            )  # fmt: skip
+
+        done = ask()
+        end = time.monotonic() + DEADLINE_S
+        while check and done.returncode == os.EX_TEMPFAIL and time.monotonic() < end:
+            time.sleep(0.1)
+            done = ask()
         if check and done.returncode:
             raise AssertionError(f"qmgrctl {words}: {done.returncode} {done.stdout}{done.stderr}")
         return done.stdout

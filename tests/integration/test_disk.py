@@ -153,7 +153,12 @@ class Injection:
         return self.log.read_text().count("INJECTED") if self.log.exists() else 0
 
     def stop(self):
-        self.process.terminate()
+        """Let the processes go on without it.
+
+        By force: asked to end, it may wait for ever for the main thread of a process that died
+        while it had not yet seen its other threads die, and mcp does not hear of the death.
+        """
+        self.process.kill()
         self.process.communicate()
 
 
