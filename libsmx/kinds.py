@@ -255,12 +255,13 @@ class Choice(Kind[str]):
         self.words = words
 
     def read(self, text: str) -> str:
-        """Return the word in lower case."""
-        if text.lower() not in self.words:
-            raise ValueError(
-                f"{quote(text)} is none of {', '.join(self.words)}{nearest(text, self.words)}"
-            )
-        return text.lower()
+        """Return the word as the table writes it."""
+        for word in self.words:
+            if word.lower() == text.lower():
+                return word
+        raise ValueError(
+            f"{quote(text)} is none of {', '.join(self.words)}{nearest(text, self.words)}"
+        )
 
     def describe(self) -> str:
         """List the words."""

@@ -1,8 +1,9 @@
-"""The log: one event a line, ``key=value``, to a file, to stdout or to syslog.
+"""The log: one event a line, to a file, to stdout or to syslog.
 
 Kind: shell.
 
 A line is ``<time> <name>[<pid>]: <event> key=value ...``; syslog adds its own time and name.
+Other styles, and the journal, stand in logstyle.py and logopen.py.
 Values that hold anything but plain printable characters are quoted with escapes, so that no
 text of a stranger can begin a line, forge a key or move a terminal's cursor. Lines are
 collected and written at most a moment later by whoever owns the loop (``flush``), because a
@@ -10,8 +11,10 @@ write per line costs more than the line.
 Source: SPEC rows X114 to X119.
 """
 
+import json
 import os
 import re
+import socket
 import syslog
 import time
 from typing import Protocol
@@ -65,8 +68,8 @@ def format_event(event: Event, fields: dict[str, Value]) -> str:
 class Sink(Protocol):
     """Where lines go."""
 
-    def write(self, level: int, text: str) -> None:
-        """Take one line."""
+    def write(self, level: int, text: str, ident: str = "") -> None:
+        """Take one line; ``ident`` is a name other than the sink's own."""
 
     def flush(self) -> None:
         """Hand over what is pending."""
@@ -81,16 +84,28 @@ class FileSink:
     Args:
         path: opened with mode 0640, created if missing.
         ident: name in front of each line.
+        style: see logstyle.py; of JSON texts the sink makes one object with time, name and pid.
     """
 
-    def __init__(self, path: str, ident: str) -> None:
+    def __init__(self, path: str, ident: str, style: str = "text") -> None:
         self._path = path
-        self._head = f" {ident}[{os.getpid()}]: "
+        self._style = style
+        self._skip = 1 if style == "json" else 0  # the brace: the object begins with the time
+        self._open_line = '{"time": "' if style == "json" else ""
+        self._own = self._head(ident)
+        self._heads: dict[str, str] = {}
         self._pending: list[bytes] = []
         self._size = 0
         self._second = 0
         self._stamp = ""
         self._fd = self._open()
+
+    def _head(self, ident: str) -> str:
+        """Return what stands between the time and the text."""
+        if self._style == "json":
+            return f'Z", "name": {json.dumps(ident)}, "pid": {os.getpid()}, '
+        host = f" {socket.gethostname()}" if self._style == "postfix" else ""
+        return f"Z{host} {ident}[{os.getpid()}]: "
 
     def _open(self) -> int:
         if self._path == "-":
@@ -103,14 +118,18 @@ class FileSink:
                 f"log file {self._path}: {error.strerror}; check log.file and the directory's owner"
             ) from error
 
-    def write(self, level: int, text: str) -> None:
+    def write(self, level: int, text: str, ident: str = "") -> None:
         """Take one line; it is written at the next flush or when much is pending."""
+        head = self._own
+        if ident:
+            head = self._heads.get(ident) or self._heads.setdefault(ident, self._head(ident))
         now = time.time()
         second = int(now)
         if second != self._second:
             self._second = second
             self._stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        line = f"{self._stamp}.{int((now - second) * 1000):03d}Z{self._head}{text}\n"
+        at = f"{self._stamp}.{int((now - second) * 1000):03d}"
+        line = f"{self._open_line}{at}{head}{text[self._skip :]}\n"
         data = line.encode("utf-8", "backslashreplace")
         self._pending.append(data)
         self._size += len(data)
@@ -148,6 +167,12 @@ _SYSLOG_LEVELS = (
 )
 
 
+def priority_of(level: int) -> int:
+    """Return the syslog priority of a log level."""
+    fits = (priority for top, priority in _SYSLOG_LEVELS if level <= top)
+    return next(fits, syslog.LOG_DEBUG)
+
+
 class SyslogSink:
     """Sends lines to syslog(3).
 
@@ -164,12 +189,17 @@ class SyslogSink:
         flags = 0
         for name in options:
             flags |= getattr(syslog, f"LOG_{name.upper()}", 0)
+        self._ident = self._current = ident
+        self._flags, self._facility = flags, number
         syslog.openlog(ident, flags, number)
 
-    def write(self, level: int, text: str) -> None:
+    def write(self, level: int, text: str, ident: str = "") -> None:
         """Send one line."""
-        fits = (priority for top, priority in _SYSLOG_LEVELS if level <= top)
-        syslog.syslog(next(fits, syslog.LOG_DEBUG), text)
+        wanted = ident or self._ident
+        if wanted != self._current:
+            self._current = wanted
+            syslog.openlog(wanted, self._flags, self._facility)
+        syslog.syslog(priority_of(level), text)
 
     def flush(self) -> None:
         """Nothing is pending."""

@@ -10,6 +10,7 @@ import attrs
 from libsmx.kinds import (
     SIZE_UNITS,
     TIME_UNITS,
+    Boolean,
     Choice,
     Count,
     Flags,
@@ -49,6 +50,9 @@ SYSLOG_OPTIONS = Flags(
 )
 
 START_ACTIONS = Choice("wait", "pass", "accept", "nostartaccept")
+
+
+LOG_FORMATS = Choice("text", "json", "postfix")
 
 
 @attrs.frozen
@@ -92,6 +96,15 @@ class GlobalConf:
         rows="X112 X113",
         doc="Unix domain socket of the queue manager for smtps.",
     )
+    log_format: str = option(
+        "log_format",
+        LOG_FORMATS,
+        "text",
+        rows="X119",
+        doc="Style of all log lines. text: event and key=value. json: an object a line. postfix: "
+        "the words that tools for Postfix's logs know, as pflogsumm --syslog-name=smx; a message "
+        "is then also logged when the queue takes it, with the name smx/qmgr.",
+    )
 
 
 @attrs.frozen
@@ -122,6 +135,13 @@ class LogConf:
         rows="X062",
         doc="When set, lines are appended to this file instead of going to syslog; - is the "
         "standard output. The file is opened anew on SIGHUP.",
+    )
+    journal: bool = option(
+        "journal",
+        Boolean(),
+        "false",
+        doc="When true and no file is set, lines go to the journal of systemd, each value as a "
+        "field of its own: journalctl SMX_EVENT=rcpt_failed. Without a journal they go to syslog.",
     )
 
 
@@ -288,7 +308,7 @@ class ServiceConf:
         "started again when it ends with 0. With wait and pass mcp cannot see how busy a service "
         "is, and only min_processes run.",
     )
-    limits: LimitsConf = section(  # noqa: RUF009 (a field)
+    resource_limits: LimitsConf = section(  # noqa: RUF009 (a field)
         "resource_limits", LimitsConf, doc="Limits that the kernel sets to each of its processes."
     )
 

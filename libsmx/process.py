@@ -45,9 +45,10 @@ from libsmx.errors import (
     UsageError,
     leaves,
 )
-from libsmx.log import FileSink, Log, Sink, SyslogSink
+from libsmx.log import Log
+from libsmx.logopen import open_log
 from libsmx.logtab import BUG, CONFIG_WARNING, START_FAILED, STARTED, STOPPED, STOPPING
-from libsmx.opttab import GlobalConf, LogConf
+from libsmx.opttab import GlobalConf
 from libsmx.siblings import sibling_uids
 from libsmx.version import PRODUCT
 
@@ -106,21 +107,6 @@ class Daemon:
     """Extra command line options -> path of the option that they set."""
 
 
-def open_log(conf: LogConf, level: int, name: str) -> Log:
-    """Return the log that a section asks for.
-
-    Raises:
-        StartError: the file cannot be opened.
-    """
-    ident = conf.ident or name
-    sink: Sink
-    if conf.file:
-        sink = FileSink(conf.file, ident)
-    else:
-        sink = SyslogSink(ident, conf.facility, conf.options)
-    return Log(sink, level)
-
-
 def own_hostname(configured: str) -> str:
     """Return the name this system announces: the option, else what the system knows."""
     return configured or socket.getfqdn() or "localhost"
@@ -150,7 +136,9 @@ def run(daemon: Daemon, argv: Sequence[str] | None = None) -> NoReturn:
     os.umask(0o027)
     _raise_file_limit()
     try:
-        log = open_log(loaded.conf.log, loaded.conf.log_level, daemon.name)
+        log = open_log(
+            loaded.conf.log, loaded.conf.log_level, daemon.name, loaded.globals.log_format
+        )
     except StartError as error:
         _die(daemon.name, str(error), error.code)
     ctx = Context(

@@ -22,7 +22,8 @@ import trio
 
 from libsmx.config import load_services
 from libsmx.errors import EX_CONFIG, EX_OK, EX_USAGE, ConfigError, StartError, UsageError
-from libsmx.log import FileSink, Log
+from libsmx.log import FileSink
+from libsmx.logopen import ident_of, styled_log
 from libsmx.version import VERSION
 from mcp import background, cmdline, events, lock, notify, rlimits, statusfile
 from mcp.identity import find_identities
@@ -36,13 +37,13 @@ CONSOLE_LEVEL = 5
 class _Sink:
     """The log file, and the console for what matters while there is one."""
 
-    def __init__(self, path: str) -> None:
-        self._file = FileSink(path, "mcp")
+    def __init__(self, path: str, style: str) -> None:
+        self._file = FileSink(path, ident_of("mcp", style), style)
         self._console = path != "-"
 
-    def write(self, level: int, text: str) -> None:
+    def write(self, level: int, text: str, ident: str = "") -> None:
         """Take one line."""
-        self._file.write(level, text)
+        self._file.write(level, text, ident)
         if self._console and level <= CONSOLE_LEVEL:
             print(f"mcp: {text}", file=sys.stderr, flush=True)
 
@@ -62,17 +63,18 @@ class _Foreground:
         """Do nothing."""
 
 
-def read_services(path: str) -> list[Service]:
-    """Return the services of a configuration, wholly validated, in start order.
+def read_services(path: str) -> tuple[list[Service], str]:
+    """Return the services of a configuration, wholly validated, in start order, and log_format.
 
     Raises:
         ConfigError: with everything that is wrong.
     """
-    _globals, sections = load_services(path)
+    names, sections = load_services(path)
     try:
-        return make_services((s.keyword, s.name, s.conf) for s in sections)
+        services = make_services((s.keyword, s.name, s.conf) for s in sections)
     except ConfigError as error:
         raise ConfigError([f"{path}: {problem}" for problem in error.problems]) from error
+    return services, names.log_format
 
 
 def make_plan(services: list[Service], leash: int, status_path: str = "") -> Plan:
@@ -117,7 +119,7 @@ def main() -> int:
 
 def _start(options: cmdline.Options, starter: ReadySignal) -> int:
     config = os.path.abspath(options.config)
-    services = read_services(config)
+    services, style = read_services(config)
     log_file = options.log_file if options.log_file == "-" else os.path.abspath(options.log_file)
     if options.directory:
         try:
@@ -135,7 +137,7 @@ def _start(options: cmdline.Options, starter: ReadySignal) -> int:
             count = f"{service.copies} to {most}" if service.reserve else str(most)
             print(f"{service.label}: {count} x {service.path}")
         return EX_OK
-    log = Log(_Sink(log_file), LOG_LEVEL)
+    log = styled_log(_Sink(log_file, style), LOG_LEVEL, style)
 
     def on_wait(limit_s: float) -> None:
         log.emit(events.WAIT_LEFTOVERS, limit_s=limit_s)

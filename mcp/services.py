@@ -192,5 +192,5 @@ def _service(label: str, conf: ServiceConf, dependencies: frozenset[str]) -> Ser
         listen=tuple(conf.listen_socket) if passes or inherits else (),
         pass_fd_socket=conf.pass_fd_socket if passes else "",
         dependencies=dependencies,
-        limits=conf.limits,
+        limits=conf.resource_limits,
     )
