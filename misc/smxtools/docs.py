@@ -20,7 +20,7 @@ import attrs
 
 from libsmx.confsample import sample
 from libsmx.man import man_page
-from smxtools import conformance
+from smxtools import conformance, eventpage
 
 TOP = Path(__file__).resolve().parents[2]
 
@@ -71,6 +71,7 @@ PAGES = (
     Page("conf/smx.conf", lambda _top: sample()),
     Page("misc/man/smx.conf.5", lambda _top: man_page()),
     Page(conformance.PAGE, make_conformance),
+    Page(eventpage.PAGE, lambda _top: eventpage.render()),
 )
 
 
