@@ -39,7 +39,7 @@ for part in pyproject.toml README.md libsmx mcp qmgr smtps smtpc smar; do
 done
 mkdir "$work/misc" && cp -R "$top/misc/smxtools" "$work/misc/" || exit 73
 rm -f "$site/smx.pth"
-for name in mcp qmgr smtps smtpc smar qmgrctl smxconf createmap smxq-check smxsink smxrun; do
+for name in mcp qmgr smtps smtpc smar qmgrctl smxconf createmap smxpasswd smxq-check smxsink smxrun; do
     rm -f "$DESTDIR$venv/bin/$name"
 done
 "$python" -m pip install --disable-pip-version-check --no-input --quiet --no-deps --no-index \
@@ -49,7 +49,7 @@ done
 
 # The programs name the place where the environment will be, not where DESTDIR has it now.
 sbin=$PREFIX/sbin libexec=$PREFIX/libexec/smx share=$PREFIX/share
-"$top/misc/make-programs.sh" "$venv/bin/python" "$DESTDIR$sbin" mcp qmgrctl smxconf createmap smxq-check || exit $?
+"$top/misc/make-programs.sh" "$venv/bin/python" "$DESTDIR$sbin" mcp qmgrctl smxconf createmap smxpasswd smxq-check || exit $?
 "$top/misc/make-programs.sh" "$venv/bin/python" "$DESTDIR$libexec" qmgr smtps smtpc smar || exit $?
 sed -e "s|:-/usr/local/sbin/mcp}|:-$sbin/mcp}|" -e "s|:-/var/spool/smx}|:-$SMXQDIR}|" \
     -e "s|:-/etc/smx/smx.conf}|:-$SMXCONFDIR/smx.conf}|" \
