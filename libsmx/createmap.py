@@ -3,26 +3,37 @@
 Kind: shell.
 
 ``createmap MAP < TEXT`` or ``createmap MAP TEXT`` replaces MAP in one step; nothing is changed
-when a single line is wrong. ``-q KEY`` prints one value (exit 1 where there is none), ``-s``
-prints all entries as text that createmap reads.
+when a single line is wrong. What the right-hand sides may be is told by ``-t``, else by the
+map's name. ``-q KEY`` prints one value (exit 1 where there is none), ``-s`` prints all entries
+as text that createmap reads.
 Exit codes: 0; 1: no such key; EX_USAGE; EX_DATAERR: bad lines, all told with their numbers, or a
 damaged map; EX_NOINPUT: no such file; EX_CANTCREAT.
-Source: SPEC rows X329, X476, decision D19.
+Source: SPEC rows X329, X476, decisions D19, D54, D55.
 """
 
 import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
+from libsmx.accessrhs import check_entry
 from libsmx.errors import EX_CANTCREAT, EX_DATAERR, EX_OK, EX_USAGE, StoreError
 from libsmx.mapfile import MapFile, write_map
-from libsmx.maptext import fold, read_map_text
+from libsmx.maptext import MapText, fold, read_map_text
 from libsmx.version import PRODUCT
 
 EX_NOINPUT = os.EX_NOINPUT
 NO_KEY = 1
+
+Reader = Callable[..., MapText]
+"""(lines, keep_case=, progress=) -> what was read."""
+READERS: dict[str, Reader] = {
+    "plain": read_map_text,
+    "access": partial(read_map_text, check=check_entry),
+}
+"""Readers by the words of -t; a map whose file is called like one is read so without -t."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,13 +48,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.show or args.key is not None:
             return _show(args.map, args.key, keep_case=args.keep_case)
-        return _make(args.map, args.text, keep_case=args.keep_case)
+        kind = args.kind or kind_of(args.map)
+        return _make(args.map, args.text, READERS[kind], keep_case=args.keep_case)
     except FileNotFoundError as error:
         print(f"createmap: {error.filename}: {error.strerror}", file=sys.stderr)
         return EX_NOINPUT
-    except StoreError as error:
+    except (OSError, StoreError) as error:
         print(f"createmap: {error}", file=sys.stderr)
         return EX_DATAERR
+
+
+def kind_of(path: str) -> str:
+    """Return the kind of a map as its file name tells it: ``access.db`` holds access rules."""
+    stem = os.path.splitext(os.path.basename(path))[0].lower()
+    return stem if stem in READERS else "plain"
 
 
 def _show(path: str, key: str | None, *, keep_case: bool) -> int:
@@ -59,23 +77,33 @@ def _show(path: str, key: str | None, *, keep_case: bool) -> int:
     return EX_OK
 
 
-def _make(path: str, text: str, *, keep_case: bool) -> int:
+def _make(path: str, text: str, reader: Reader, *, keep_case: bool) -> int:
     source = text or "stdin"
+
+    def read(lines: Iterable[bytes]) -> MapText:
+        return reader(lines, keep_case=keep_case, progress=_progress)
+
     if text:
         with open(text, "rb") as file:
-            entries, problems = read_map_text(file, keep_case=keep_case)
+            found = read(file)
     else:
-        entries, problems = read_map_text(sys.stdin.buffer, keep_case=keep_case)
-    if problems:
-        for problem in problems:
+        found = read(sys.stdin.buffer)
+    for warning in found.warnings:
+        print(f"createmap: warning: {source}: {warning}", file=sys.stderr)
+    if found.problems:
+        for problem in found.problems:
             print(f"createmap: {source}: {problem}", file=sys.stderr)
         return EX_DATAERR
     try:
-        write_map(path, entries, source=source, made_at=time.time())
+        write_map(path, found.entries, source=source, made_at=time.time())
     except StoreError as error:
         print(f"createmap: {error}", file=sys.stderr)
         return EX_CANTCREAT
     return EX_OK
+
+
+def _progress(lines: int) -> None:
+    print(f"createmap: {lines} lines", file=sys.stderr)
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -84,6 +112,9 @@ def _arguments() -> argparse.ArgumentParser:
     )
     parser.add_argument("-V", action="version", version=f"createmap {PRODUCT}")
     parser.add_argument("-f", dest="keep_case", action="store_true", help="keep the case of keys")
+    parser.add_argument(
+        "-t", dest="kind", choices=READERS, help="what the text holds; default: by MAP's name"
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("-q", dest="key", metavar="KEY", help="print the value of a key")
     what.add_argument("-s", dest="show", action="store_true", help="print all entries")

@@ -4,23 +4,29 @@ Kind: shell. The door to lmdb for maps.
 
 A file is built beside its place, synced and renamed into it, so that a reader sees the old one
 or the new one, whole. A header record carries the format's version, the source's name and the
-time; every value carries a checksum. LMDB dies of a file that was cut short instead of raising:
-a daemon that must not die reads a map through a child (``createmap -s``).
+time; every value carries a checksum. LMDB dies of a file that was cut short instead of raising,
+so a checksum of all its bytes stands behind its last page, and nothing is opened before that
+was found right. A daemon reads a copy of its own: what happens to the file later (somebody
+writes into it instead of replacing it) does not reach it.
 Limits: MAP_SIZE bytes.
 Source: SPEC row X209, decision D19.
 """
 
+import contextlib
+import hashlib
 import json
 import os
 import stat
+import struct
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Self
 
 import attrs
 import lmdb
 
 from libsmx.errors import StoreError
+from libsmx.maptext import MAX_KEY
 from libsmx.sealed import seal, unseal
 
 FORMAT = 1
@@ -30,6 +36,9 @@ MODE = 0o644
 _TABLE = "map"
 _HEADER = b"\0header"
 """Keys of entries hold no control characters, so this is no entry."""
+_FOOTER = struct.Struct(">8sQ16s")
+_MAGIC = b"smxmap1\n"
+_CHUNK = 1 << 20
 
 
 @attrs.frozen
@@ -74,9 +83,66 @@ def _fill(path: str, entries: Mapping[str, str], header: Header) -> None:
     with lmdb.open(path, subdir=False, map_size=MAP_SIZE, lock=False, mode=0o600) as env:
         with env.begin(write=True) as txn:
             txn.put(_HEADER, seal(_TABLE, _HEADER, said))
-            for key, value in sorted((k.encode(), v.encode()) for k, v in entries.items()):
-                txn.put(key, seal(_TABLE, key, value))
+            items = sorted((key.encode(), value) for key, value in entries.items())
+            sealed = ((key, seal(_TABLE, key, value.encode())) for key, value in items)
+            with txn.cursor() as cursor:
+                cursor.putmulti(sealed, append=True)
         env.sync(True)
+    with open(path, "r+b") as file:
+        size, digest = _digest(file.read, os.fstat(file.fileno()).st_size)
+        file.write(_FOOTER.pack(_MAGIC, size, digest))
+
+
+def _digest(
+    read: Callable[[int], bytes], size: int, write: Callable[[bytes], object] | None = None
+) -> tuple[int, bytes]:
+    """Read at most size bytes, copy them with write; return how many there were, and their sum."""
+    total, found = 0, hashlib.blake2b(digest_size=16)
+    while total < size and (chunk := read(min(_CHUNK, size - total))):
+        total += len(chunk)
+        found.update(chunk)
+        if write is not None:
+            write(chunk)
+    return total, found.digest()
+
+
+def _verify(path: str, *, copy: bool) -> str:
+    """Check the file's bytes against its footer.
+
+    Returns:
+        The path of a copy of them, to be removed once it is open; without copy the path itself.
+
+    Raises:
+        OSError: it cannot be read, or there is no room for the copy.
+        StoreError: it is not as createmap wrote it.
+    """
+    with open(path, "rb") as file:
+        length = os.fstat(file.fileno()).st_size - _FOOTER.size
+        file.seek(max(length, 0))
+        footer = file.read(_FOOTER.size)
+        if length <= 0 or not footer.startswith(_MAGIC):
+            raise StoreError(f"{path} is no map made by createmap")
+        file.seek(0)
+        if not copy:
+            _compare(path, _digest(file.read, length), footer)
+            return path
+        with tempfile.NamedTemporaryFile(prefix="smxmap-", delete=False) as own:
+            try:
+                _compare(path, _digest(file.read, length, own.write), footer)
+            except (OSError, StoreError):
+                _unlink(own.name)
+                raise
+        return own.name
+
+
+def _compare(path: str, found: tuple[int, bytes], footer: bytes) -> None:
+    if _FOOTER.pack(_MAGIC, *found) != footer:
+        raise StoreError(f"{path} is damaged: its checksum is wrong; make it again")
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _adopt(fresh: str, old: str) -> None:
@@ -103,22 +169,31 @@ def _sync(path: str, flags: int) -> None:
 class MapFile:
     """A map opened for reading; use as a context manager.
 
+    Args:
+        path: the file.
+        private: read a copy of the file that nobody else can reach.
+
     Raises:
-        FileNotFoundError: there is none.
-        StoreError: it is no map, or of a newer format.
+        OSError: there is none (FileNotFoundError), it cannot be read or copied.
+        StoreError: it is no map, damaged, or of a newer format.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, private: bool = False) -> None:
         self._path = path
-        os.stat(path)
+        verified = _verify(path, copy=private)
         try:
-            self._env = lmdb.open(path, subdir=False, readonly=True, lock=False, create=False)
+            self._env = lmdb.open(verified, subdir=False, readonly=True, lock=False, create=False)
         except lmdb.Error as error:
             raise StoreError(f"{path} is no map: {error}") from error
+        finally:
+            if private:
+                _unlink(verified)
+        # Nobody writes: one view for all lookups
+        self._txn = self._env.begin()
         try:
             self.header = self._header()
         except StoreError:
-            self._env.close()
+            self.close()
             raise
 
     def _header(self) -> Header:
@@ -136,8 +211,7 @@ class MapFile:
         return header
 
     def _get(self, key: bytes) -> str | None:
-        with self._env.begin() as txn:
-            return self._open(key, txn.get(key))
+        return self._open(key, self._txn.get(key))
 
     def _open(self, key: bytes, value: bytes | None) -> str | None:
         if value is None:
@@ -149,12 +223,18 @@ class MapFile:
 
     def get(self, key: str) -> str | None:
         """Return the value of a key, None where there is none."""
-        found = key.encode()
-        return self._get(found) if found else None
+        found = key.encode("utf-8", "replace")
+        return self._get(found) if 0 < len(found) <= MAX_KEY and found != _HEADER else None
+
+    def starts(self, prefix: str) -> bool:
+        """Tell whether a key begins so."""
+        with self._txn.cursor() as cursor:
+            wanted = prefix.encode()
+            return bool(cursor.set_range(wanted)) and bytes(cursor.key()).startswith(wanted)
 
     def items(self) -> Iterator[tuple[str, str]]:
         """Yield all entries in the order of their keys."""
-        with self._env.begin() as txn, txn.cursor() as cursor:
+        with self._txn.cursor() as cursor:
             for key, value in cursor:
                 text = self._open(bytes(key), value)
                 if key != _HEADER and text is not None:
@@ -166,4 +246,9 @@ class MapFile:
 
     def __exit__(self, *_: object) -> None:
         """Close the file."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; nothing may be asked any more."""
+        self._txn.abort()
         self._env.close()

@@ -78,18 +78,65 @@ def test_what_is_no_map_is_refused(tmp_path):
         MapFile(str(path))
 
 
-def test_a_newer_format_and_a_damaged_value_are_refused(tmp_path, monkeypatch):
+def test_a_newer_format_is_refused(tmp_path, monkeypatch):
     path = str(tmp_path / "m.db")
-    write_map(path, {"a": "value"}, source="x", made_at=0)
-    data = (tmp_path / "m.db").read_bytes()
-    (tmp_path / "m.db").write_bytes(data.replace(b"value", b"valve"))
-    with MapFile(path) as found, pytest.raises(StoreError, match="damaged at key"):
-        found.get("a")
     monkeypatch.setattr(mapfile, "FORMAT", 2)
     write_map(path, {"a": "1"}, source="x", made_at=0)
     monkeypatch.undo()
     with pytest.raises(StoreError, match="format 2"):
         MapFile(path)
+
+
+@pytest.mark.parametrize("private", [False, True])
+@pytest.mark.parametrize("harm", ["value", "cut", "page", "empty", "more"])
+def test_whatever_happened_to_the_file_it_is_refused_before_it_is_mapped(tmp_path, harm, private):
+    path = tmp_path / "m.db"
+    write_map(str(path), {f"k{n}": "value" for n in range(500)}, source="x", made_at=0)
+    data = path.read_bytes()
+    path.write_bytes(
+        {
+            "value": data.replace(b"value", b"valve", 1),
+            "cut": data[: len(data) // 2],
+            "page": data[:8192] + bytes(4096) + data[12288:],
+            "empty": b"",
+            "more": data + b"x",
+        }[harm]
+    )
+    with pytest.raises(StoreError, match=r"damaged|no map made by createmap"):
+        MapFile(str(path), private=private)
+
+
+def test_a_private_copy_does_not_see_what_happens_to_the_file(tmp_path):
+    path = tmp_path / "m.db"
+    write_map(str(path), {f"k{n}": "v" * 100 for n in range(5000)}, source="x", made_at=0)
+    with MapFile(str(path), private=True) as found:
+        path.write_bytes(b"")  # would be the end of a process that has mapped this file
+        assert all(found.get(f"k{n}") == "v" * 100 for n in range(5000))
+        assert found.starts("k49")
+        assert not found.starts("m")
+
+
+@pytest.mark.covers("X293", "X299", "X476")
+def test_right_hand_sides_of_an_access_map_are_checked(tmp_path):
+    path = tmp_path / "access.db"
+    text = "to:a@b relay\nto:c@d nonsense\nfrom:x@y relay\nnotag ok\n"
+    code, _, said = createmap(path, text=text)
+    assert code == EX_DATAERR
+    assert "stdin: line 2: 'nonsense' is none of relay, ok" in said
+    assert "warning: stdin: line 3: from: cannot permit relaying" in said
+    assert "stdin: line 4: key 'notag' needs a tag" in said
+    assert not path.exists()
+    assert createmap("-t", "plain", path, text=text)[0] == EX_OK
+    assert createmap("-t", "access", tmp_path / "other.db", text=text)[0] == EX_DATAERR
+
+
+@pytest.mark.slow
+def test_a_large_map_tells_its_progress(tmp_path):
+    path = tmp_path / "m.db"
+    text = "".join(f"user{n}@domain{n % 977}.example value{n}\n" for n in range(250_000))
+    code, _, said = createmap(path, text=text)
+    assert (code, said) == (EX_OK, "createmap: 200000 lines\n")
+    assert createmap("-q", "user123456@domain354.example", path)[1] == "value123456\n"
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path):
@@ -99,5 +146,5 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path):
 
 
 def test_wrong_usage_is_told(tmp_path):
-    for words in ([], ["-q", "k", "-s", "m"], ["-s", "m", "text"], ["-x", "m"]):
+    for words in ([], ["-q", "k", "-s", "m"], ["-s", "m", "text"], ["-x", "m"], ["-t", "x", "m"]):
         assert createmap(*words)[0] == EX_USAGE
