@@ -27,18 +27,23 @@ class Endpoint(NamedTuple):
 
 
 class IpAddress(Kind[str]):
-    """An IPv4 or IPv6 address, kept as text in its usual form."""
+    """An IPv4 or IPv6 address, kept as text in its usual form; ``version`` narrows it."""
 
-    label = "IP address"
+    def __init__(self, version: int = 0) -> None:
+        self.label = f"IPv{version} address" if version else "IP address"
+        self._version = version
 
     def read(self, text: str) -> str:
         """Return the address in its usual form, "" unchanged."""
         if not text:
             return ""
         try:
-            return str(ipaddress.ip_address(text))
+            address = ipaddress.ip_address(text)
         except ValueError:
             raise ValueError(f"{quote(text)} is not an IP address (as 192.0.2.1, ::1)") from None
+        if self._version not in {0, address.version}:
+            raise ValueError(f"{quote(text)} is not an {self.label}")
+        return str(address)
 
 
 class IpNetwork(Kind[Network]):

@@ -163,3 +163,20 @@ class SmtpcTlsConf:
         "",
         doc="Ciphers for TLS 1.2, in OpenSSL's syntax. Empty: the library's own choice.",
     )
+    level: str = option(
+        "level",
+        Choice("none", "may", "encrypt", "verify"),
+        "may",
+        doc="What is asked of servers about which policy_map says nothing. none: TLS is not "
+        "tried; may: TLS where it works, clear text where it does not; encrypt: TLS with anybody; "
+        "verify: TLS with a server whose certificate is of a known CA and has the host's name. "
+        "Mail that a server does not get for this reason waits.",
+    )
+    policy_map: str = option(
+        "policy_map",
+        Path(),
+        "",
+        doc="Map of TLS policies, made by createmap: address, domain, .domain above it, or the "
+        "same of the next hop's name; then the level and, for encrypt and verify, minimum=, "
+        "names=, ca=, fingerprint=, on_connect. Read at the start and on SIGHUP.",
+    )

@@ -8,37 +8,38 @@ on a kept session costs two wake-ups, one for the replies to the envelope and on
 to the end of data, and one moved deadline for each.
 
 If a host cannot be used, or a kept session turns out dead before the server accepted a
-recipient, the transaction goes on with the next address, or with the first one again.
-Limits: those of smtpc/job.py; one block of content and one read of READ_SIZE bytes in memory.
-Source: RFC 5321 5.1, 4.5.3.2; SPEC rows X006, X017, X432; performance.md.
+recipient, the transaction goes on with the next address, or with the first one again. If TLS
+fails and somebody may travel in clear text, it goes on with the same address and without TLS.
+Limits: those of smtpc/job.py; one block of content and one read in memory.
+Source: RFC 5321 5.1, 4.5.3.2, RFC 7435; SPEC rows X006, X017, X426, X432; performance.md.
 """
 
-import socket
 from collections.abc import Callable
 
 import trio
 
-from libsmx.envelope import MAX_TEXT
 from libsmx.errors import StoreError
 from libsmx.lines import DotStuffer
-from libsmx.wire import Attempt, Delivered, RcptResult, Target
-from smtpc.dial import DialError, close, dial
-from smtpc.effects import Close, Done, Effect, Send, SendContent
+from libsmx.tlsfacts import TlsError, TlsFileError
+from libsmx.wire import RcptResult
+from smtpc.account import Account
+from smtpc.dial import DialError, dial
+from smtpc.effects import Close, Done, Effect, Send, SendContent, StartTls
 from smtpc.events import (
-    CONNECT_FAILED,
     CONTENT_BAD,
     DA_CLOSED,
     DA_OPENED,
     DA_STALE,
     OUTCOME_UNKNOWN,
+    TLS_FAILED,
 )
 from smtpc.job import Job, Surroundings
-from smtpc.phases import Phase
-from smtpc.report import log_results
-from smtpc.result import clean, temporary
+from smtpc.pipe import Pipe
+from smtpc.plan import Plan
+from smtpc.result import temporary
+from smtpc.rules import NO_WISHES
 from smtpc.session import Session
-
-READ_SIZE = 64 * 1024
+from smtpc.tlspolicy import Secured, may_be_clear
 
 
 class Conn:
@@ -65,16 +66,16 @@ class Conn:
         self._on_end = on_end
         self._ended = False
         self._ending = False
-        self._target = Target(host="", address="", port=0)
-        self._session = Session(around.helo, lmtp=job.deliver.lmtp)
-        self._sock: socket.socket | None = None
+        self._account = Account(around.log, around.clock, da_sess, around.lmtp_socket)
+        self._session = Session(Plan(""))
+        self._wishes = NO_WISHES
+        self._pipe: Pipe | None = None
         self._scope = trio.CancelScope()
         self._woken = False
         self._steps = 0
-        self._out = b""
-        self._content_due = False
+        self._content_due: SendContent | None = None
         self._closing = ""
-        self._broken = ""
+        self._expires_s = 0.0
 
     # --- what the daemon may ask -----------------------------------------------------------
 
@@ -86,7 +87,9 @@ class Conn:
     def take(self, job: Job) -> None:
         """Begin another transaction on the idle session."""
         self._job = job
-        self._obey(self._session.start(job.transaction()))
+        self._wishes = self._around.rules.wishes(job.deliver.envelope, self._account.target)
+        self._account.begin(trio.current_time())
+        self._obey(self._session.start(job.transaction(self._wishes)))
         self._wake()
 
     def end(self) -> None:
@@ -106,33 +109,48 @@ class Conn:
                 await self._converse()
         finally:
             self._over(lost=False)
-            if self._sock is not None:
-                close(self._sock)
-                self._sock = None
+            if self._pipe is not None:
+                self._pipe.close()
+                self._pipe = None
             if self._job is not None:
                 self._job.content.close()
 
     async def _open(self, job: Job) -> bool:
         """Connect to the next address that answers; if there is none, answer the order."""
-        while job.more:
-            self._target = target = job.deliver.targets[job.at]
+        around, rules = self._around, self._around.rules
+        account = self._account
+        while job.more(rules.all_connects_s):
+            account.target = target = job.targets[job.at]
+            clear, job.clear = job.clear, ""
+            connect_s = rules.connect_s if job.at else rules.connect_first_s
             job.at += 1
+            begun_s = trio.current_time()
+            account.begin(begun_s)
             try:
-                self._sock = await dial(
-                    target, self._around.lmtp_socket, self._around.connect_timeout_s
-                )
+                own = rules.sources.find(target).address
+                sock = await dial(target, around.lmtp_socket, connect_s, own)
             except DialError as error:
-                self._host_failed(job, str(error), refused=True)
-                verdict = temporary("4.4.1", f"cannot connect to {self._where()}: {error}")
+                account.host_failed(job, str(error), refused=True)
+                verdict = temporary("4.4.1", f"cannot connect to {account.where}: {error}")
                 job.deferral = job.verdict(verdict)
                 continue
-            self._around.log.emit(
+            self._expires_s = trio.current_time() + rules.longest_session_s
+            account.connected(trio.current_time())
+            around.log.emit(
                 DA_OPENED, da_sess=self.da_sess, host=target.host,
-                address=self._address(), port=target.port,
+                address=account.address, port=target.port,
             )  # fmt: skip
-            self._session = Session(self._around.helo, lmtp=job.deliver.lmtp)
-            self._out, self._closing, self._broken, self._content_due = b"", "", "", False
-            self._obey(self._session.start(job.transaction()))
+            self._wishes = rules.wishes(job.deliver.envelope, target)
+            plan = rules.plan(
+                target, self._wishes, lmtp=job.deliver.lmtp,
+                nonce=around.nonce() if self._wishes.login is not None else "",
+                why_clear=clear if around.tls is not None else "TLS is switched off",
+            )  # fmt: skip
+            self._session, self._pipe = Session(plan), Pipe(sock)
+            self._closing, self._content_due = "", None
+            self._obey(self._session.start(job.transaction(self._wishes)))
+            if plan.on_connect:
+                self._begin_tls()
             return True
         verdict = temporary("4.4.4", "no address to deliver to")
         self._answer(job.deferral or job.verdict(verdict), usable=False)
@@ -140,81 +158,98 @@ class Conn:
 
     async def _converse(self) -> None:
         """Serve the connection until it is closed."""
-        while not self._closing:
+        pipe = self._pipe
+        while pipe is not None and not self._closing:
             with trio.CancelScope() as self._scope:
                 self._steps = -1  # a new scope has no deadline yet
                 while not self._closing:
                     self._set_deadline()
-                    if self._broken:
-                        self._drain()
-                        self._obey(self._session.lost(self._broken))
-                    elif self._content_due:
-                        await self._send_content()
-                    elif self._out:
-                        await self._flush()
+                    if pipe.broken:
+                        self._drain(pipe)
+                        self._obey(self._session.lost(pipe.broken))
+                    elif self._content_due is not None:
+                        await self._send_content(pipe, self._content_due)
+                    elif pipe.waiting:
+                        await pipe.flush()
                     else:
-                        await self._receive()
+                        await pipe.readable()
+                        self._read_once(pipe)
             if self._scope.cancelled_caught and not self._woken and not self._closing:
-                self._drain()
+                self._drain(pipe)
                 self._obey(self._session.timed_out())
             self._woken = False
-        self._around.log.emit(
-            DA_CLOSED, da_sess=self.da_sess, host=self._target.host, address=self._address(),
-            transactions=self._session.transactions, reason=self._closing,
+        self._account.log.emit(
+            DA_CLOSED, da_sess=self.da_sess, host=self._account.target.host,
+            address=self._account.address, transactions=self._session.transactions,
+            reason=self._closing,
         )  # fmt: skip
-        if self._sock is not None:
-            close(self._sock)
-            self._sock = None
+        if pipe is not None:
+            self._close(pipe)
         if self._job is None:
             self._over(lost=True)
+
+    def _close(self, pipe: Pipe) -> None:
+        """Close the connection; keep what makes the next handshake short."""
+        secure = self._session.secure
+        if self._around.tls is not None and pipe.machine is not None and secure is not None:
+            self._around.tls.keep(self._account.target, secure.ca, pipe.machine)
+        pipe.close()
+        self._pipe = None
 
     def _set_deadline(self) -> None:
         """Move the deadline if a new wait began."""
         if self._session.steps != self._steps:
             self._steps = self._session.steps
-            timeout_s = self._session.timeout_s
-            if self._session.phase is not Phase.IDLE:
-                timeout_s = min(timeout_s, self._around.io_timeout_s)
-            deadline_s = trio.current_time() + timeout_s
+            now_s = trio.current_time()
+            self._account.enter(self._session.phase, now_s)
+            deadline_s = now_s + self._session.timeout_s
             ends_s = self._job.ends_s if self._job is not None else deadline_s
             self._scope.deadline = min(deadline_s, ends_s)
 
     def _wake(self) -> None:
         """Let the task see what another task did to this session."""
         self._set_deadline()
-        if self._out or self._content_due or self._broken or self._closing:
+        pipe = self._pipe
+        if self._content_due or self._closing or (pipe and (pipe.waiting or pipe.broken)):
             self._woken = True
             self._scope.cancel()
 
-    async def _receive(self) -> None:
-        """Take what the server sent."""
-        if self._sock is None:
-            return
-        await trio.lowlevel.wait_readable(self._sock)
-        self._read_once()
-
-    def _read_once(self) -> bool:
+    def _read_once(self, pipe: Pipe) -> bool:
         """Read what is there; return False if that was nothing."""
-        if self._sock is None or self._closing:
+        if self._closing:
             return False
         try:
-            data = self._sock.recv(READ_SIZE)
-        except BlockingIOError:
+            data = pipe.read()
+        except TlsError as error:
+            self._obey(self._session.lost(f"TLS failed ({error})"))
             return False
-        except OSError as error:
-            self._obey(self._session.lost(f"connection lost ({error.strerror})"))
-            return False
-        if not data:
-            self._obey(self._session.lost("connection closed by the server"))
-            return False
-        self._obey(self._session.receive(data))
-        return True
+        if pipe.facts is not None and self._session.secure is None:
+            secure = Secured(pipe.facts, self._account.target.host, self._wishes.ca)
+            self._account.secured(secure)
+            self._obey(self._session.secured(secure))
+        if data:
+            self._obey(self._session.receive(data))
+        if pipe.ended and not self._closing:
+            self._obey(self._session.lost(pipe.ended))
+        return data is not None and not self._closing
 
-    def _drain(self) -> None:
+    def _drain(self, pipe: Pipe) -> None:
         """Hear a server's last words: it may have said 421 or 552 before it went."""
         for _ in range(4):
-            if not self._read_once():
+            if not self._read_once(pipe):
                 return
+
+    # --- TLS -------------------------------------------------------------------------------
+
+    def _begin_tls(self) -> None:
+        """Begin the handshake; what is read carries it on."""
+        pipe, tls = self._pipe, self._around.tls
+        if pipe is None or tls is None:
+            return
+        try:
+            pipe.begin_tls(tls.machine(self._account.target, self._wishes.ca))
+        except (TlsError, TlsFileError) as error:
+            self._obey(self._session.handshake_failed(str(error)))
 
     # --- effects ---------------------------------------------------------------------------
 
@@ -223,83 +258,64 @@ class Conn:
         for effect in effects:
             match effect:
                 case Send(data):
-                    self._write(data)
+                    if self._pipe is not None:
+                        self._pipe.write(data)
                 case SendContent():
-                    self._begin_content()
+                    self._begin_content(effect)
+                case StartTls():
+                    self._begin_tls()
                 case Done():
                     self._finish(effect)
                 case Close(reason):
                     self._closing = reason
 
-    def _write(self, data: bytes) -> None:
-        """Send now what the system takes; the task sends the rest."""
-        if self._out or self._sock is None:
-            self._out += data
-            return
-        try:
-            sent = self._sock.send(data, socket.MSG_NOSIGNAL)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            self._broken = f"connection lost ({error.strerror})"
-            return
-        if sent < len(data):
-            self._out = data[sent:]
-
-    async def _flush(self) -> None:
-        """Send what waits."""
-        view = memoryview(self._out)
-        try:
-            while view and self._sock is not None and not self._broken:
-                await trio.lowlevel.wait_writable(self._sock)
-                try:
-                    view = view[self._sock.send(view, socket.MSG_NOSIGNAL) :]
-                except BlockingIOError:
-                    continue
-                except OSError as error:
-                    self._broken = f"connection lost ({error.strerror})"
-        finally:
-            self._out = bytes(view)
-
-    def _begin_content(self) -> None:
+    def _begin_content(self, how: SendContent) -> None:
         """Send a small content in one go; a large one is the task's work."""
-        job = self._job
-        if job is None or job.content.data is None:
-            self._content_due = True
+        job, pipe = self._job, self._pipe
+        if job is None or pipe is None or job.content.data is None:
+            self._content_due = how
             return
-        stuffer = DotStuffer()
-        self._write(stuffer.encode(job.content.data) + stuffer.end())
-        if self._out:
-            self._content_due = True
-        elif not self._broken:
+        data = job.content.data
+        if how.chunk:
+            pipe.write(b"BDAT %d LAST\r\n%b" % (len(data), data))
+        else:
+            stuffer = DotStuffer()
+            pipe.write(stuffer.encode(data) + stuffer.end())
+        if pipe.waiting:
+            self._content_due = how
+        elif not pipe.broken:
             self._session.content_sent()
 
-    async def _send_content(self) -> None:
+    async def _send_content(self, pipe: Pipe, how: SendContent) -> None:
         """Send the content, or what is left of it, block by block."""
         job = self._job
         if job is None:
             return
         content, stuffer = job.content, DotStuffer()
         try:
-            while content.data is None and content.left and not self._broken:
-                block = stuffer.encode(await content.read())
-                self._out += block if content.left else block + stuffer.end()
-                await self._flush()
+            if how.chunk and content.data is None and content.left == content.size:
+                pipe.write(b"BDAT %d LAST\r\n" % content.size)
+            while content.data is None and content.left and not pipe.broken:
+                block = await content.read()
+                if not how.chunk:
+                    block = stuffer.encode(block) + (b"" if content.left else stuffer.end())
+                pipe.write(block)
+                await pipe.flush()
                 self._session.block_sent()
                 self._set_deadline()
-                self._read_once()
+                self._read_once(pipe)
                 if self._closing:
                     return
-            await self._flush()
+            await pipe.flush()
         except StoreError as error:
-            self._around.log.emit(
+            self._account.log.emit(
                 CONTENT_BAD, ta=job.deliver.envelope.ta_id, cdb=job.deliver.envelope.cdb_id,
                 error=str(error),
             )  # fmt: skip
             self._obey(self._session.fail(temporary("4.3.0", "the content cannot be read")))
             return
-        self._content_due = False
-        if not self._broken:
+        self._content_due = None
+        if not pipe.broken:
             self._session.content_sent()
 
     # --- results ---------------------------------------------------------------------------
@@ -309,63 +325,59 @@ class Conn:
         job = self._job
         if job is None:
             return
-        if done.elsewhere:
-            kept = self._session.transactions > 1
-            if kept and not job.reopened:
-                job.reopened, job.at = True, 0
-                self._around.log.emit(
-                    DA_STALE, da_sess=self.da_sess, ta=job.deliver.envelope.ta_id,
-                    reason=done.reason,
-                )  # fmt: skip
-                return
-            self._host_failed(job, done.reason, refused=not self._session.greeted)
-            if done.results[0].code < 500:
-                job.deferral = done.results
-            if job.more:
-                return
+        if done.elsewhere and self._try_again(job, done):
+            return
         if done.unknown:
-            self._around.log.emit(
+            self._account.log.emit(
                 OUTCOME_UNKNOWN, ta=job.deliver.envelope.ta_id, da_sess=self.da_sess,
-                host=self._target.host, address=self._address(), reason=done.reason,
+                host=self._account.target.host, address=self._account.address,
+                reason=done.reason,
             )  # fmt: skip
         # Permanent only if every host said so: one that is down may take the message tomorrow.
         deferral = job.deferral if done.elsewhere else None
-        self._answer(deferral or done.results, usable=done.usable)
+        self._answer(deferral or done.results, usable=done.usable, unknown=done.unknown)
 
-    def _host_failed(self, job: Job, reason: str, *, refused: bool) -> None:
-        text = clean(f"{self._where()}: {reason}", MAX_TEXT)
-        job.attempts.append(Attempt(address=self._target.address, text=text, refused=refused))
-        self._around.log.emit(
-            CONNECT_FAILED, da_sess=self.da_sess, host=self._target.host,
-            address=self._address(), port=self._target.port, reason=reason,
-        )  # fmt: skip
+    def _try_again(self, job: Job, done: Done) -> bool:
+        """The host failed: prepare another try; tell whether there is one."""
+        if self._session.transactions > 1 and not job.reopened:
+            job.reopened, job.at = True, 0
+            self._account.log.emit(
+                DA_STALE, da_sess=self.da_sess, ta=job.deliver.envelope.ta_id,
+                reason=done.reason,
+            )  # fmt: skip
+            return True
+        policies = self._wishes.policies
+        again = done.tls_failed and (not policies or may_be_clear(policies))
+        if done.tls_failed:
+            self._account.log.emit(
+                TLS_FAILED, da_sess=self.da_sess, host=self._account.target.host,
+                address=self._account.address, reason=done.reason,
+                next="clear text" if again else "another address or time",
+            )  # fmt: skip
+        if done.results[0].code < 500:
+            job.deferral = done.results
+        if again:
+            job.at -= 1
+            job.clear = done.reason
+        else:
+            self._account.host_failed(job, done.reason, refused=not self._session.greeted)
+        return job.more(self._around.rules.all_connects_s)
 
-    def _answer(self, results: list[RcptResult], *, usable: bool) -> None:
+    def _answer(self, results: list[RcptResult], *, usable: bool, unknown: bool = False) -> None:
         """Log and report the results of the order."""
         job, self._job = self._job, None
         if job is None:
             return
         job.content.close()
-        keep = usable and not self._ending
+        now_s = trio.current_time()
+        keep = usable and not self._ending and now_s < self._expires_s
         if not keep:
             # from here on the queue manager does not count on this session
             self._over(lost=False)
-        log_results(
-            self._around.log, job.deliver.envelope, results,
-            host=self._target.host, address=self._address(), now_s=self._around.clock.wall(),
+        self._account.report(
+            job, results, now_s, keep=keep, unknown=unknown, secure=self._session.secure,
+            dsn="DSN" in self._session.extensions,
         )  # fmt: skip
-        job.answer(
-            Delivered(
-                da_sess=self.da_sess,
-                da_ta=job.deliver.da_ta,
-                open=keep,
-                host=self._target.host,
-                address=self._target.address,
-                results=results,
-                attempts=job.attempts,
-                dsn="DSN" in self._session.extensions,
-            )
-        )
         if usable and not keep:
             self._obey(self._session.quit())
 
@@ -374,13 +386,3 @@ class Conn:
         if not self._ended:
             self._ended = True
             self._on_end(self, lost)
-
-    def _address(self) -> str:
-        return self._target.address or self._around.lmtp_socket
-
-    def _where(self) -> str:
-        """Return the target as results and logs name it."""
-        target = self._target
-        if not target.address:
-            return self._around.lmtp_socket
-        return f"{target.host}[{target.address}]:{target.port}"

@@ -31,11 +31,15 @@ class Content:
         body8: it has, or was declared to have, 8-bit bytes.
         data: all of it, None if it has to be read in blocks.
         left: bytes that ``read`` has still to give.
+        utf8_header: its header has 8-bit bytes; looked at where SMTPUTF8 was declared.
     """
 
-    def __init__(self, size: int, data: bytes | None, fd: int, *, body8: bool) -> None:
+    def __init__(
+        self, size: int, data: bytes | None, fd: int, *, body8: bool, utf8_header: bool = False
+    ) -> None:
         self.size = size
         self.body8 = body8
+        self.utf8_header = utf8_header
         self.data = data
         self.left = size
         self._fd = fd
@@ -86,13 +90,15 @@ def open_message(base: str, envelope: Envelope) -> Content:
                 f"{envelope.size}"
             )
         if size > SMALL:
-            content = Content(size, None, fd, body8=envelope.body8)
+            utf8_header = envelope.smtputf8 and _is_header8(os.pread(fd, SMALL, 0))
+            content = Content(size, None, fd, body8=envelope.body8, utf8_header=utf8_header)
             fd = -1
             return content
         data = _read(fd, size)
         if len(data) < size:
             raise StoreError(f"content file {envelope.cdb_id} shrinks while it is read")
-        return Content(size, data, -1, body8=envelope.body8)
+        utf8_header = envelope.smtputf8 and _is_header8(data)
+        return Content(size, data, -1, body8=envelope.body8, utf8_header=utf8_header)
     finally:
         if fd >= 0:
             os.close(fd)
@@ -121,7 +127,16 @@ def compose_report(base: str, envelope: Envelope, boundary: str) -> tuple[Conten
     except StoreError as error:
         problem = str(error)
     composed = compose(envelope, envelope.dsn, boundary, original)
-    return Content(len(composed.data), composed.data, -1, body8=composed.body8), problem
+    utf8_header = envelope.smtputf8 and _is_header8(composed.data)
+    content = Content(
+        len(composed.data), composed.data, -1, body8=composed.body8, utf8_header=utf8_header
+    )
+    return content, problem
+
+
+def _is_header8(data: bytes) -> bool:
+    """Tell whether the header at the beginning of a message has 8-bit bytes."""
+    return not data.partition(b"\r\n\r\n")[0].isascii()
 
 
 def _read(fd: int, size: int) -> bytes:

@@ -18,19 +18,22 @@ from libsmx.errors import SmxError
 from libsmx.wire import Target
 
 _PAUSE_S = 0.05
+_BIND_ADDRESS_NO_PORT = 24
+"""IP_BIND_ADDRESS_NO_PORT of ip(7), for IPv6 as well: else a port serves one target only."""
 
 
 class DialError(SmxError):
     """No connection to this address; the text says why."""
 
 
-async def dial(target: Target, lmtp_socket: str, timeout_s: float) -> socket.socket:
+async def dial(target: Target, lmtp_socket: str, timeout_s: float, own: str = "") -> socket.socket:
     """Return a connected, non-blocking socket.
 
     Args:
         target: an empty address means the LMTP socket.
         lmtp_socket: its path.
         timeout_s: longest wait in seconds.
+        own: address of ours to connect from, of the target's family; empty for any.
 
     Raises:
         DialError: refused, no route, no socket, or not in time.
@@ -53,6 +56,8 @@ async def dial(target: Target, lmtp_socket: str, timeout_s: float) -> socket.soc
         raise DialError(error.strerror or str(error)) from error
     connected = False
     try:
+        if own and target.address:
+            _bind(sock, own)
         with trio.move_on_after(timeout_s):
             await _connect(sock, place)
             connected = True
@@ -64,6 +69,19 @@ async def dial(target: Target, lmtp_socket: str, timeout_s: float) -> socket.soc
     if not connected:
         raise DialError(f"connection timed out after {timeout_s:g} s")
     return sock
+
+
+def _bind(sock: socket.socket, own: str) -> None:
+    """Give a socket its own address, the port to be chosen when it is connected.
+
+    Raises:
+        DialError: it is none of ours.
+    """
+    try:
+        sock.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
+        sock.bind((own, 0))
+    except OSError as error:
+        raise DialError(f"own address {own} cannot be used: {error.strerror}") from error
 
 
 async def _connect(sock: socket.socket, place: tuple[str, int] | str) -> None:

@@ -24,6 +24,7 @@ from smtpc.events import CONTENT_BAD, DELIVERY_REFUSED, RESULT_DROPPED
 from smtpc.job import Job, Surroundings
 from smtpc.report import log_results
 from smtpc.result import temporary
+from smtpc.sources import in_order
 
 
 class Dispatcher:
@@ -123,7 +124,8 @@ class Dispatcher:
             channel.post(delivered, rid)
 
         try:
-            job = Job(deliver, self._content(deliver), answer)
+            targets = in_order(deliver.targets, self._around.rules.prefer)
+            job = Job(deliver, self._content(deliver), answer, targets)
         except StoreError as error:
             answer(self._without_content(deliver, str(error), still_open=conn is not None))
             return

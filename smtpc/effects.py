@@ -12,6 +12,8 @@ import attrs
 
 from libsmx.envelope import Recipient
 from libsmx.wire import RcptResult
+from smtpc.plan import Login
+from smtpc.tlspolicy import TlsPolicy
 
 
 @attrs.frozen
@@ -23,7 +25,19 @@ class Send:
 
 @attrs.frozen
 class SendContent:
-    """Write the whole content with its final dot, then call ``content_sent``."""
+    """Write the whole content, then call ``content_sent``.
+
+    Attributes:
+        chunk: as one chunk behind ``BDAT size LAST`` (RFC 3030 2); else with dots doubled and
+            the final dot.
+    """
+
+    chunk: bool = False
+
+
+@attrs.frozen
+class StartTls:
+    """Make the handshake, then call ``secured`` or ``handshake_failed``."""
 
 
 @attrs.frozen
@@ -36,6 +50,7 @@ class Done:
         elsewhere: the host failed, before it accepted any recipient: try another address.
         unknown: the end of data was sent and not answered; the host may have the message.
         reason: why the session ended; empty if it did not.
+        tls_failed: it ended because the TLS handshake failed.
     """
 
     results: list[RcptResult]
@@ -43,6 +58,7 @@ class Done:
     elsewhere: bool = False
     unknown: bool = False
     reason: str = ""
+    tls_failed: bool = False
 
 
 @attrs.frozen
@@ -52,7 +68,7 @@ class Close:
     reason: str
 
 
-Effect = Send | SendContent | Done | Close
+Effect = Send | SendContent | StartTls | Done | Close
 
 
 @attrs.frozen
@@ -65,6 +81,10 @@ class Transaction:
         size: bytes of the content before dot-stuffing.
         body8: the content has 8-bit bytes.
         ret, envid: what the sender wants of reports, see libsmx/envelope.py.
+        utf8: SMTPUTF8 was declared for it.
+        utf8_header: and its header has 8-bit bytes.
+        policies: what each recipient asks of TLS, in their order; empty: nothing.
+        login: whom the session must be opened as.
     """
 
     sender: str
@@ -73,3 +93,7 @@ class Transaction:
     body8: bool = False
     ret: str = ""
     envid: str = ""
+    utf8: bool = False
+    utf8_header: bool = False
+    policies: Sequence[TlsPolicy] = ()
+    login: Login | None = None

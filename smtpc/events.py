@@ -8,7 +8,9 @@ Source: SPEC rows X017, X434, X480.
 
 from libsmx.logtab import event
 
-_RCPT = ("ta", "rcpt", "host", "address", "code", "status", "delay", "text")
+_RCPT = (
+    "ta", "rcpt", "host", "address", "code", "status", "delay", "tls", "took", "text",
+)  # fmt: skip
 
 RCPT_DELIVERED = event(
     "rcpt_delivered", 8, "The next hop took responsibility for a recipient.", *_RCPT
@@ -30,6 +32,15 @@ CONNECT_FAILED = event(
     "connect_failed", 7, "An address could not be used; the next one is tried, if there is one.",
     "da_sess", "host", "address", "port", "reason",
 )  # fmt: skip
+TLS_STARTED = event(
+    "tls_started", 9, "A delivery session is under TLS; verify is OK for a certificate of the "
+    "host from a CA that we trust, NAME for one of another host, FAIL for any other.",
+    "da_sess", "host", "address", "version", "cipher", "bits", "verify", "why", "resumed",
+    "subject", "issuer", "fingerprint",
+)  # fmt: skip
+TLS_FAILED = event(
+    "tls_failed", 6, "A TLS handshake failed.", "da_sess", "host", "address", "reason", "next"
+)
 DA_STALE = event(
     "da_session_stale", 10, "A kept session was dead; the transaction starts again on a new one.",
     "da_sess", "ta", "reason",
@@ -48,6 +59,15 @@ RESULT_DROPPED = event(
     "result_dropped", 4,
     "The queue manager went away before it could be told of a result; it will try again.",
     "ta", "da_sess", "delivered", "other",
+)  # fmt: skip
+RULES_READ = event("rules_read", 8, "A file of policies or logins was read.", "file", "entries")
+RULES_BAD = event(
+    "rules_bad", 3, "A file of policies or logins cannot be used; what was read before holds.",
+    "file", "error",
+)  # fmt: skip
+POLICY_BAD = event(
+    "policy_bad", 3, "A TLS policy cannot be understood; mail that it is about waits.",
+    "file", "key", "error",
 )  # fmt: skip
 DELIVERY_REFUSED = event(
     "delivery_refused", 5, "An order of the queue manager could not be taken.",

@@ -2,7 +2,7 @@
 
 Kind: shell.
 
-Limits: MAX_ADDRESSES addresses, GIVE_UP_S and LONGEST_S seconds for one transaction.
+Limits: MAX_ADDRESSES addresses, LONGEST_S seconds for one transaction.
 Source: RFC 5321 5.1; SPEC row X017.
 """
 
@@ -13,30 +13,38 @@ import trio
 
 from libsmx.clock import Clock
 from libsmx.log import Log
-from libsmx.wire import Attempt, Deliver, Delivered, RcptResult
+from libsmx.wire import Attempt, Deliver, Delivered, RcptResult, Target
 from smtpc.content import Content
 from smtpc.effects import Transaction
 from smtpc.result import Outcome
+from smtpc.rules import Rules, Wishes
+from smtpc.tlskit import TlsKit
 
 MAX_ADDRESSES = 10
 """Addresses tried for one transaction; the next retry begins with a fresh order from DNS."""
-GIVE_UP_S = 600.0
-"""After this long no further address is tried, seconds."""
 LONGEST_S = 7200.0
 """Longest time for one transaction whatever the single waits allow, seconds: a server that
 answers each command at the last moment shall not hold mail and a session for days."""
 
 
-@attrs.frozen
+@attrs.define
 class Surroundings:
-    """What every delivery session of a process shares."""
+    """What every delivery session of a process shares.
 
-    helo: str
+    Attributes:
+        rules: the configuration, replaced when files were changed.
+        lmtp_socket: path of the local LMTP server's socket.
+        tls: contexts and sessions; None: TLS is not spoken.
+        log, clock: of the process.
+        nonce: gives a fresh random text for an authentication.
+    """
+
+    rules: Rules
     lmtp_socket: str
-    connect_timeout_s: float
-    io_timeout_s: float
+    tls: TlsKit | None
     log: Log
     clock: Clock
+    nonce: Callable[[], str]
 
 
 @attrs.define
@@ -47,9 +55,11 @@ class Job:
         deliver: the order.
         content: closed by the session that carries the order out.
         answer: takes the result, exactly once.
+        targets: addresses in the order in which they are tried.
         attempts: addresses that failed so far.
         at: position of the target to try next.
         reopened: a dead kept session was replaced already.
+        clear: why the target to try next is tried in clear text, empty if it is not.
         deferral: results of the last temporary failure of a host.
         begun_s: loop time.
     """
@@ -57,13 +67,15 @@ class Job:
     deliver: Deliver
     content: Content
     answer: Callable[[Delivered], None]
+    targets: list[Target]
     attempts: list[Attempt] = attrs.field(factory=list)
     at: int = 0
     reopened: bool = False
+    clear: str = ""
     deferral: list[RcptResult] | None = None
     begun_s: float = attrs.field(factory=trio.current_time)
 
-    def transaction(self) -> Transaction:
+    def transaction(self, wishes: Wishes) -> Transaction:
         """Return what the machine has to know."""
         envelope = self.deliver.envelope
         return Transaction(
@@ -73,13 +85,16 @@ class Job:
             body8=self.content.body8,
             ret=envelope.ret,
             envid=envelope.envid,
+            utf8=envelope.smtputf8,
+            utf8_header=self.content.utf8_header,
+            policies=wishes.policies,
+            login=wishes.login,
         )
 
-    @property
-    def more(self) -> bool:
-        """True while another address may be tried."""
-        count = min(len(self.deliver.targets), MAX_ADDRESSES)
-        return self.at < count and trio.current_time() - self.begun_s < GIVE_UP_S
+    def more(self, longest_s: float) -> bool:
+        """Tell whether another address may be tried, so many seconds after the first at most."""
+        count = min(len(self.targets), MAX_ADDRESSES)
+        return self.at < count and trio.current_time() - self.begun_s < longest_s
 
     @property
     def ends_s(self) -> float:

@@ -2,8 +2,9 @@
 
 Kind: table.
 
-The limits are those that RFC 5321 4.5.3.2 asks a client to have at least; ``io_timeout`` of the
-configuration caps each of them. RFC 5321 names none for EHLO and QUIT; MAIL's is used for EHLO.
+The limits are those that RFC 5321 4.5.3.2 asks a client to have at least; the configuration's
+section ``timeouts`` sets others, and ``io_timeout`` caps each of them. RFC 5321 names none for
+EHLO, RSET, QUIT, TLS and AUTH.
 Source: RFC 5321 4.5.3.2; SPEC row X432.
 """
 
@@ -15,7 +16,10 @@ class Phase(enum.Enum):
 
     GREETING = "greeting"
     HELLO = "reply to EHLO"
+    TLS = "TLS handshake"
+    AUTH = "reply to AUTH"
     IDLE = "next transaction"
+    RSET = "reply to RSET"
     MAIL = "reply to MAIL"
     RCPT = "reply to RCPT"
     DATA = "reply to DATA"
@@ -28,7 +32,10 @@ class Phase(enum.Enum):
 TIMEOUT_S: dict[Phase, float] = {
     Phase.GREETING: 300.0,
     Phase.HELLO: 300.0,
+    Phase.TLS: 300.0,
+    Phase.AUTH: 300.0,
     Phase.IDLE: float("inf"),  # the queue manager decides how long a session is kept
+    Phase.RSET: 300.0,
     Phase.MAIL: 300.0,
     Phase.RCPT: 300.0,
     Phase.DATA: 120.0,
@@ -37,7 +44,7 @@ TIMEOUT_S: dict[Phase, float] = {
     Phase.QUIT: 5.0,
     Phase.CLOSED: 0.0,
 }
-"""Seconds until the wait of a phase is given up."""
+"""Seconds until the wait of a phase is given up, where nothing else is configured."""
 
 
 class Verb(enum.Enum):
@@ -46,6 +53,8 @@ class Verb(enum.Enum):
     GREETING = enum.auto()
     EHLO = enum.auto()
     HELO = enum.auto()
+    STARTTLS = enum.auto()
+    AUTH = enum.auto()
     RSET = enum.auto()
     MAIL = enum.auto()
     RCPT = enum.auto()
@@ -54,11 +63,16 @@ class Verb(enum.Enum):
     QUIT = enum.auto()
 
 
+OPENING = frozenset({Verb.GREETING, Verb.EHLO, Verb.HELO, Verb.STARTTLS, Verb.AUTH})
+"""What is said before the first transaction."""
+
 PHASE_OF = {
     Verb.GREETING: Phase.GREETING,
     Verb.EHLO: Phase.HELLO,
     Verb.HELO: Phase.HELLO,
-    Verb.RSET: Phase.MAIL,
+    Verb.STARTTLS: Phase.TLS,
+    Verb.AUTH: Phase.AUTH,
+    Verb.RSET: Phase.RSET,
     Verb.MAIL: Phase.MAIL,
     Verb.RCPT: Phase.RCPT,
     Verb.DATA: Phase.DATA,

@@ -21,6 +21,8 @@ def log_results(
     host: str,
     address: str,
     now_s: float,
+    tls: str = "",
+    took: str = "",
 ) -> None:
     """Write one line for each result.
 
@@ -31,6 +33,8 @@ def log_results(
         host: name of the host that was talked to last.
         address: its address.
         now_s: wall clock, seconds.
+        tls: what TLS there was.
+        took: times of the phases.
     """
     delay = max(0.0, now_s - envelope.received_at)
     for rcpt, result in zip(envelope.rcpts, results, strict=True):
@@ -43,5 +47,7 @@ def log_results(
             code=result.code,
             status=result.status,
             delay=delay,
+            tls=tls,
+            took=took,
             text=result.text,
         )

@@ -103,11 +103,27 @@ class Results:
         self.accepted: list[int] = []
         self._rcpts = rcpts
         self._results: list[RcptResult | None] = [None] * len(rcpts)
+        self._ours = 0
 
     @property
     def untouched(self) -> bool:
         """True while the server said nothing about any recipient."""
-        return not self.accepted and not any(self._results)
+        return not self.accepted and sum(map(bool, self._results)) == self._ours
+
+    @property
+    def open(self) -> bool:
+        """True while a recipient has no result."""
+        return None in self._results
+
+    def has(self, position: int) -> bool:
+        """Tell whether a recipient has its result."""
+        return self._results[position] is not None
+
+    def refuse(self, position: int, outcome: Outcome) -> None:
+        """Give one recipient a result that this side found, before the server was asked."""
+        if not self.has(position):
+            self._ours += 1
+        self.set(position, outcome)
 
     def set(self, position: int, outcome: Outcome) -> None:
         """Give one recipient its result."""

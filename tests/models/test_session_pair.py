@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from libsmx.envelope import Recipient
 from libsmx.lines import DotStuffer
 from smtpc.effects import Close, Done, Send, SendContent, Transaction
+from smtpc.plan import Plan
 from smtpc.session import Session
 from tests.smtps.client import UNKNOWN_USER, World
 from tests.smtps.client import Client as Server
@@ -19,7 +20,7 @@ class Pair:
 
     def __init__(self, sizes, cut_after, block):
         self.server = Server(World(rcpt=dict.fromkeys(BAD, UNKNOWN_USER)))
-        self.client = Session("client.test")
+        self.client = Session(Plan("client.test"))
         self.sizes = sizes
         self.at = 0
         self.left = cut_after

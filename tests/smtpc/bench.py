@@ -10,9 +10,15 @@ from libsmx.clock import FakeClock
 from libsmx.envelope import Envelope, Recipient
 from libsmx.ids import content_path, format_ta_id
 from libsmx.log import NullLog
+from libsmx.opt_smtpc import TimeoutsConf
+from libsmx.opt_tls import SmtpcTlsConf
+from libsmx.tlssource import TlsSource
 from libsmx.wire import Deliver, Delivered, Target
 from smtpc.dispatch import Dispatcher
 from smtpc.job import Surroundings
+from smtpc.rules import Rules, read_timeouts
+from smtpc.sources import SourceTable
+from smtpc.tlskit import TlsKit
 
 
 class Qmgr:
@@ -99,18 +105,25 @@ def outcomes(delivered):
 
 
 class Start:
-    """``async with Start(tmp_path) as bench``."""
+    """``async with Start(tmp_path) as bench``; further words are fields of the rules."""
 
-    def __init__(self, tmp_path, capacity=10, io_timeout_s=600.0):
-        self._path, self._capacity, self._io_timeout_s = tmp_path, capacity, io_timeout_s
+    def __init__(self, tmp_path, capacity=10, io_timeout_s=600.0, tls=None, **rules):
+        self._path, self._capacity, self._tls = tmp_path, capacity, tls
+        waits = read_timeouts(TimeoutsConf(), io_timeout_s, lmtp=False)
+        self._rules = Rules(
+            sources=SourceTable((), "client.example"), timeouts=waits, lmtp_timeouts=waits,
+            connect_s=5.0, connect_first_s=5.0,
+        )  # fmt: skip
+        self._rules = attrs.evolve(self._rules, **rules)
 
     async def __aenter__(self):
         self._manager = trio.open_nursery()
         nursery = await self._manager.__aenter__()
         log = NullLog()
+        source = TlsSource(self._tls or SmtpcTlsConf(), "", log)
         around = Surroundings(
-            helo="client.example", lmtp_socket=str(self._path / "lmtp"), connect_timeout_s=5.0,
-            io_timeout_s=self._io_timeout_s, log=log, clock=FakeClock(),
+            rules=self._rules, lmtp_socket=str(self._path / "lmtp"), tls=TlsKit(source),
+            log=log, clock=FakeClock(), nonce=lambda: "fresh-nonce-of-this-test",
         )  # fmt: skip
         qmgr = Qmgr()
         base = f"{self._path}/"

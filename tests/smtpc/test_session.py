@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from libsmx.envelope import Recipient
 from smtpc.effects import Close, Done, Send, SendContent, Transaction
 from smtpc.phases import Phase
+from smtpc.plan import Plan
 from smtpc.result import temporary
 from smtpc.session import Session
 
@@ -24,7 +25,7 @@ class Client:
     """A session with its effects sorted."""
 
     def __init__(self, lmtp=False):
-        self.session = Session("client.example", lmtp=lmtp)
+        self.session = Session(Plan("client.example", lmtp=lmtp))
         self.sent = b""
         self.done = []
         self.closed = None
@@ -519,7 +520,7 @@ def test_whatever_a_server_says_every_recipient_has_exactly_one_result(lines, co
 @pytest.mark.parametrize("offered", [True, False])
 def test_wishes_for_reports_go_to_a_server_that_knows_them(offered):
     ehlo = EHLO.replace(b"250 8BITMIME", b"250-8BITMIME\r\n250 DSN") if offered else EHLO
-    session = Session("client.example")
+    session = Session(Plan("client.example"))
     rcpts = [
         Recipient(idx=0, address="a@x", notify="SUCCESS,DELAY", orcpt="rfc822;o=o@x"),
         Recipient(idx=1, address="b@x", notify="junk\r\nRSET"),
