@@ -52,7 +52,8 @@ class ReportedRcpt:
     remote: Address = ""
     """Host that said it, empty where we decided ourselves."""
     action: Short = "failed"
-    """failed, delayed, relayed or delivered (RFC 3464 2.3.3); one report has one sort of news."""
+    """failed, delayed, relayed, expanded or delivered (RFC 3464 2.3.3); one report has one sort of
+    news."""
     orcpt: Address = ""
     """As in Recipient."""
     attempt_at: float = 0.0
@@ -116,6 +117,8 @@ class Envelope:
     hold: Short = ""
     """Why the transaction waits from its acceptance on until an operator releases it; empty where
     it does not."""
+    expanded: Annotated[int, Meta(ge=0, le=100)] = 0
+    """How many aliases and lists, one after another, stood for its recipients."""
 
 
 def recipient_of(envelope: Envelope, idx: int, address: str) -> Recipient:

@@ -64,6 +64,21 @@ class Refusal:
     text: Text
 
 
+@attrs.frozen(kw_only=True)
+class StatValue:
+    """One number; its unit and meaning stand in libsmx/stattab.py."""
+
+    name: Short
+    value: Annotated[int, Meta(ge=0, le=1 << 62)]
+
+
+@message(4)
+class Stats:
+    """What a process tells the queue manager of itself every few seconds (no answer)."""
+
+    values: Annotated[list[StatValue], Meta(max_length=100)]
+
+
 # --- smtps -> qmgr -------------------------------------------------------------------------
 
 
@@ -275,8 +290,9 @@ class Route:
     status: Short = ""
     text: Text = ""
     expand: Annotated[list[Address], Meta(max_length=MAX_RCPTS)] = attrs.field(factory=list)
-    """The recipient stands for these, which take its place; the other fields then count for
-    nothing but ``owner``."""
+    """The recipient stands for these, which take its place; the other fields but ``owner`` then
+    count for nothing. Each is asked about again: what stands for itself, or for others in a
+    circle, has no end and is returned after a few rounds."""
     owner: Address = ""
     """The recipient is a list: its members get the message with this sender (RFC 3461 5.2.7.3).
     Empty where it is an alias: they get it with the sender that it has (5.2.7.1)."""
@@ -363,15 +379,17 @@ class SessionLost:
 
 
 CHANNELS: dict[tuple[str, str], frozenset[type]] = {
-    ("smtps", "qmgr"): frozenset({Hello, SessionOpen, SessionClose, TaOpen, TaCommit, TaAbort}),
+    ("smtps", "qmgr"): frozenset(
+        {Hello, Stats, SessionOpen, SessionClose, TaOpen, TaCommit, TaAbort}
+    ),
     ("qmgr", "smtps"): frozenset(
         {Welcome, Refusal, SessionGranted, TaOpened, TaCommitted, Throttle}
     ),
     ("smtps", "smar"): frozenset({Hello, ConnAsk, CertAsk, MailAsk, RcptAsk}),
     ("smar", "smtps"): frozenset({Welcome, Refusal, ConnVerdict, Verdict}),
     ("qmgr", "smar"): frozenset({Hello, RouteAsk}),
-    ("smar", "qmgr"): frozenset({Welcome, Refusal, RouteAnswer}),
-    ("smtpc", "qmgr"): frozenset({Hello, Delivered, Refusal, SessionLost}),
+    ("smar", "qmgr"): frozenset({Welcome, Refusal, Stats, RouteAnswer}),
+    ("smtpc", "qmgr"): frozenset({Hello, Stats, Delivered, Refusal, SessionLost}),
     ("qmgr", "smtpc"): frozenset({Welcome, Refusal, Deliver, SessionEnd}),
     ("qmgrctl", "qmgr"): frozenset({Hello}) | wire_control.REQUESTS,
     ("qmgr", "qmgrctl"): frozenset({Welcome, Refusal}) | wire_control.ANSWERS,

@@ -22,8 +22,15 @@ FAILED = "failed"
 DELAYED = "delayed"
 RELAYED = "relayed"
 DELIVERED = "delivered"
+EXPANDED = "expanded"
 
-_CASE = {FAILED: "FAILURE", DELAYED: "DELAY", RELAYED: "SUCCESS", DELIVERED: "SUCCESS"}
+_CASE = {
+    FAILED: "FAILURE",
+    DELAYED: "DELAY",
+    RELAYED: "SUCCESS",
+    DELIVERED: "SUCCESS",
+    EXPANDED: "SUCCESS",
+}
 
 
 @attrs.frozen

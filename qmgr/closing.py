@@ -21,6 +21,7 @@ from libsmx.envelope import MAX_TEXT, Envelope, ReportedRcpt
 from libsmx.errors import Bug
 from libsmx.wire_control import PastTry
 from qmgr import bounce, events
+from qmgr.batches import Batches
 from qmgr.bounce import News, addressee, make_reports
 from qmgr.effects import Batch, Note
 from qmgr.failures import Ended, Failures
@@ -29,6 +30,7 @@ from qmgr.records import (
     DEFERRED,
     DELIVERED,
     DISCARDED,
+    EXPANDED,
     EXPIRED,
     FAILED,
     Closed,
@@ -42,6 +44,8 @@ from qmgr.wish import obey
 MAX_NEW = 500
 """An IBDB entry with so many reports takes no more; twice as many is the most."""
 
+MAX_ALONE = 1000
+"""Members of a list that go into an entry with other things; more have one of their own."""
 MAX_HISTORY = 5
 """Attempts remembered of a recipient."""
 MAX_PAST = 200
@@ -81,13 +85,10 @@ class Closing:
         self._failures = Failures(limits.dsn_merge_s, limits.aq_max_entries // 4)
         self._successes: dict[tuple[Transaction, str], list[Ended]] = {}
         self._delays: dict[Transaction, list[ReportedRcpt]] = {}
-        self._returned: list[str] = []
+        self._expanded: list[tuple[Rcpt, list[Envelope], News | None]] = []
         never = limits.delay_timeout_s > limits.return_timeout_s
         self._delay_s = math.inf if never else limits.delay_timeout_s
-        self._put: dict[str, tuple[Envelope, list[DeferredRcpt]]] = {}
-        self._remove: dict[str, list[int]] = {}
-        self._batch_rcpts: list[Rcpt] = []
-        self._again: Batch | None = None
+        self._batches = Batches()
 
     # --- verdicts on recipients ----------------------------------------------------------
 
@@ -171,6 +172,11 @@ class Closing:
             told = attrs.evolve(news, retry_until=until).about(rcpt.recipient)
             self._delays.setdefault(rcpt.ta, []).append(told)
 
+    def expand(self, rcpt: Rcpt, into: list[Envelope], news: News | None) -> None:
+        """It gives way to these; its sender is told so if there is news that he asked for."""
+        self._begin(rcpt)
+        self._expanded.append((rcpt, into, news))
+
     def discard(self, rcpt: Rcpt) -> None:
         """Forget it, nobody is told: an operator wants it so."""
         self._begin(rcpt)
@@ -204,8 +210,7 @@ class Closing:
             redirected=rcpt.redirected,
             history=list(rcpt.history),
         )
-        self._put.setdefault(envelope.ta_id, (envelope, []))[1].append(deferred)
-        self._batch_rcpts.append(rcpt)
+        self._batches.put(rcpt, deferred)
         self._record(
             events.RCPT_POSTPONED,
             ta=envelope.ta_id,
@@ -227,8 +232,7 @@ class Closing:
             self._closed.setdefault((ta_id, outcome), []).append(rcpt.idx)
             self._rcpts.append(rcpt)
         else:
-            self._remove.setdefault(ta_id, []).append(rcpt.idx)
-            self._batch_rcpts.append(rcpt)
+            self._batches.remove(rcpt)
 
     # --- IBDB ------------------------------------------------------------------------------
 
@@ -251,6 +255,16 @@ class Closing:
                 if len(bounces) >= MAX_NEW:
                     notes.append(self._note(bounces))
                     bounces = []
+        for rcpt, into, news in self._expanded:
+            large = sum(len(envelope.rcpts) for envelope in into) > MAX_ALONE
+            if len(bounces) >= MAX_NEW // 2 or (large and (self._closed or bounces)):
+                notes.append(self._note(bounces))
+                bounces = []
+            bounces += self._expand(rcpt, into, news, now_s)
+            if large and bounces:
+                notes.append(self._note(bounces))
+                bounces = []
+        self._expanded = []
         if self._closed or bounces:
             notes.append(self._note(bounces))
         return notes
@@ -291,8 +305,22 @@ class Closing:
         made = self._make(ta, told, to, now_s)
         if ta.home is Home.IBDB:
             return [self._tas.accept(report) for report in made]
-        self._put_reports(made, now_s)
+        self._batches.put_new(made, now_s)
         return []
+
+    def _expand(
+        self, rcpt: Rcpt, into: list[Envelope], news: News | None, now_s: float
+    ) -> list[Transaction]:
+        """End a recipient; return what goes to the IBDB: its members, and news of it."""
+        made: list[Transaction] = []
+        if news is None:
+            self._end(rcpt, EXPANDED)
+        else:
+            made = self._report(rcpt.ta, [Ended(rcpt, news, EXPANDED)], now_s)
+        if rcpt.ta.home is Home.IBDB:
+            return made + [self._tas.accept(envelope) for envelope in into]
+        self._batches.put_new(into, now_s)
+        return made
 
     def _make(
         self, ta: Transaction, told: list[ReportedRcpt], to: str, now_s: float
@@ -324,56 +352,38 @@ class Closing:
         ta.note_returned()
         elsewhere = (
             ta.home is Home.DEFEDB
-            or envelope.ta_id in self._put
+            or self._batches.puts(envelope.ta_id)
             or self._tas.contents.is_spilled(envelope.cdb_id)
         )
         if elsewhere and len(envelope.rcpts) > 1:
-            self._returned.append(envelope.ta_id)
-
-    def _put_reports(self, made: list[Envelope], now_s: float) -> None:
-        """Have reports stored with the next batch, due at once."""
-        for report in made:
-            to = report.rcpts[0].address
-            first = DeferredRcpt(
-                ta_id=report.ta_id, idx=0, address=to, dest="", tries=0, next_try_at=now_s
-            )
-            self._put[report.ta_id] = (report, [first])
+            self._batches.note_returned(envelope.ta_id)
 
     # --- DEFEDB ----------------------------------------------------------------------------
 
     @property
     def batch_waits(self) -> bool:
         """Something must be written to the DEFEDB."""
-        return bool(self._batch_rcpts or self._returned or self._again is not None)
+        return self._batches.wait
 
     @property
     def batch_size(self) -> int:
         """Recipients that wait for the next batch."""
-        return len(self._batch_rcpts)
+        return self._batches.size
 
     def take_batch(self) -> Batch | None:
         """Return what must be written to the DEFEDB; a batch that failed comes first."""
-        if self._again is not None:
-            batch, self._again = self._again, None
-            return batch
-        if not self._batch_rcpts and not self._returned:
-            return None
+        if self._batches.failed:
+            return self._batches.take()
         for ta, told in self._delays.items():
             # In the batch that says of these recipients that their sender knows.
             now_s = told[0].attempt_at
-            self._put_reports(self._make(ta, told, ta.envelope.sender, now_s), now_s)
+            self._batches.put_new(self._make(ta, told, ta.envelope.sender, now_s), now_s)
         self._delays = {}
-        batch = Batch(
-            list(self._put.values()), list(self._remove.items()), self._batch_rcpts, self._returned
-        )
-        self._put, self._remove, self._batch_rcpts, self._returned = {}, {}, [], []
-        return batch
+        return self._batches.take()
 
     def put_back(self, batch: Batch) -> None:
         """Keep a batch that could not be written."""
-        if self._again is not None:
-            raise Bug("two DEFEDB batches at a time")
-        self._again = batch
+        self._batches.put_back(batch)
 
     def applied(self, batch: Batch) -> list[Rcpt]:
         """Note that a batch is on disk; return the recipients that are done with it.

@@ -24,6 +24,7 @@ from qmgr import events
 from qmgr.aq import Aq
 from qmgr.closing import Closing
 from qmgr.dispatch import Dispatch
+from qmgr.expansion import Expansion
 from qmgr.iqdb import RATE_WINDOW_S, Clients, Iqdb
 from qmgr.levels import Fill, Levels
 from qmgr.limits import Limits
@@ -31,7 +32,7 @@ from qmgr.places import Delivery, DeliverySession
 from qmgr.rates import Rates
 from qmgr.records import DeferredRcpt, Entry
 from qmgr.rollforward import RollForward
-from qmgr.ta import Rcpt, State, Tas
+from qmgr.ta import Rcpt, State, Tas, Transaction
 
 MAX_ROUTES = 1000
 """Recipients in one question to smar, see wire.RouteAsk."""
@@ -67,7 +68,10 @@ class QueueManager:
         )
         self.aq = Aq(limits.aq_max_entries)
         self.closing = Closing(self.tas, limits, self._record, self._bounce_id)
-        self.dispatch = Dispatch(self.aq, self.closing, limits, self._record, draw)
+        expansion = Expansion(
+            self.closing, self.iqdb, self._record, self._bounce_id, limits.retry_min_s
+        )
+        self.dispatch = Dispatch(self.aq, self.closing, limits, self._record, draw, expansion)
         self.limits = limits
         self.stopping = False
         self.disk_problem = ""
@@ -153,13 +157,8 @@ class QueueManager:
         self._effects.append(fx.Commit(ta, channel, rid, Entry(new=[envelope], closed=[])))
 
     def _refuse_ta(self, channel: int, rid: int, ta_id: str, refusal: wire.Refusal) -> None:
-        self._record(
-            events.TA_REFUSED,
-            ta=ta_id,
-            code=refusal.code,
-            status=refusal.status,
-            text=refusal.text,
-        )
+        code, status, text = refusal.code, refusal.status, refusal.text
+        self._record(events.TA_REFUSED, ta=ta_id, code=code, status=status, text=text)
         self._answer(channel, rid, refusal)
 
     # --- IBDB ------------------------------------------------------------------------------
@@ -180,7 +179,17 @@ class QueueManager:
         self.accepted += 1
         self._answer(commit.channel, commit.rid, _COMMITTED)
         self._record(events.TA_QUEUED, ta=ta_id, rcpts=len(rcpts), size=ta.envelope.size)
-        self._queue(now_s, rcpts)
+        if ta.envelope.hold:
+            self._hold(now_s, ta)
+        else:
+            self._queue(now_s, rcpts)
+
+    def _hold(self, now_s: float, ta: Transaction) -> None:
+        """Let an accepted transaction wait in the DEFEDB until somebody releases it."""
+        self._record(events.TA_HELD, ta=ta.envelope.ta_id, reason=ta.envelope.hold)
+        self.iqdb.spilling += len(ta.rcpts)
+        for rcpt in list(ta.rcpts.values()):
+            self.closing.postpone(rcpt, now_s, text=ta.envelope.hold, held=True)
 
     def _queue(self, now_s: float, rcpts: list[Rcpt]) -> None:
         """Let accepted recipients wait for the active queue, or spill them into the DEFEDB."""
@@ -204,8 +213,10 @@ class QueueManager:
             # it is not, its old segment is found to be held again.
             return
         self._release(note.rcpts, [])
-        for bounce in note.bounces:
-            self._queue(now_s, list(bounce.rcpts.values()))
+        for ta in note.bounces:
+            if ta.envelope.expanded:
+                self.iqdb.spilling -= len(ta.rcpts)  # they were made with room for them
+            self._queue(now_s, list(ta.rcpts.values()))
 
     def _release(self, rcpts: Sequence[Rcpt], contents: list[str]) -> None:
         """Forget recipients whose fate is on disk, and contents that nobody needs."""

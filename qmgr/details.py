@@ -79,6 +79,7 @@ def _facts(
         due_s=max(due_s, 0.0),
         return_s=envelope.received_at + core.limits.return_timeout_s - now_s,
         error=error[:MAX_TEXT],
+        hold=envelope.hold,
         wish=wish,
         suspended=describe(one) if one is not None else "",
         suspended_s=one.until - now_s if one is not None and one.until else 0.0,

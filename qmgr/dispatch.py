@@ -16,6 +16,7 @@ from qmgr import events
 from qmgr.aq import Aq
 from qmgr.bounce import DELIVERED, RELAYED, News
 from qmgr.closing import Closing, Recorder
+from qmgr.expansion import Expansion
 from qmgr.limits import Limits
 from qmgr.occ import Occ
 from qmgr.places import Delivery, DeliverySession, Destination, Host, HostKey
@@ -49,6 +50,7 @@ class Dispatch:
         limits: for the scheduler and the connection cache.
         record: logs an event.
         draw: returns a random number, 0 <= r < 1, for jitter.
+        expansion: lets members take the place of a list.
 
     Attributes:
         losses: deliveries that were lost since somebody set this to 0.
@@ -61,8 +63,10 @@ class Dispatch:
         limits: Limits,
         record: Recorder,
         draw: Callable[[], float],
+        expansion: Expansion,
     ) -> None:
         self.aq = aq
+        self._expansion = expansion
         self.occ = Occ(
             limits.out_initial_connections,
             limits.out_max_connections,
@@ -89,7 +93,9 @@ class Dispatch:
             if rcpt.state is not State.ROUTING:
                 continue  # it left the active queue meanwhile
             self.aq.routing -= 1
-            if route.targets and not route.code:
+            if route.expand:
+                self._expansion.expand(now_s, rcpt, route)
+            elif route.targets and not route.code:
                 self._wait(now_s, rcpt, route)
             elif _permanent(route.code):
                 self._closing.fail(rcpt, status=route.status or "5.4.4", text=route.text)

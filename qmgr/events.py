@@ -29,6 +29,15 @@ RCPT_RETURNED = event(
 BOUNCE_QUEUED = event(
     "bounce_queued", 8, "A report to a sender was made.", "ta", "about", "rcpt", "action", "count"
 )
+RCPT_EXPANDED = event(
+    "rcpt_expanded", 8,
+    "A recipient stands for others, who take its place in transactions of their own; into is "
+    "the first of them.",
+    "ta", "rcpt", "into", "tas", "members", "sender",
+)  # fmt: skip
+TA_HELD = event(
+    "ta_held", 6, "A transaction was accepted and waits until it is released.", "ta", "reason"
+)
 RCPT_UNREPORTED = event(
     "rcpt_unreported", 7, "A recipient failed for good; its sender wanted no report (NOTIFY).",
     "ta", "rcpt", "status", "text",

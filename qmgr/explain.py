@@ -41,6 +41,8 @@ class Facts:
     return_s: float = 0.0
     """Until it is old enough to be returned; negative: it is."""
     error: str = ""
+    hold: str = ""
+    """Why it was held at its acceptance, empty where it was not."""
     wish: str = ""
     """What an operator wants when its attempt has ended."""
     suspended: str = ""
@@ -66,7 +68,11 @@ def explain(facts: Facts) -> tuple[list[str], str]:
     """Return the reasons why a recipient has not gone, and what happens next."""
     match facts.place:
         case "held":
-            return _with_error(facts, "an operator holds it"), "nothing until it is released"
+            if facts.hold and not facts.tries:
+                why = [f"it is held since its acceptance: {facts.hold}"]
+            else:
+                why = _with_error(facts, "an operator holds it")
+            return why, "nothing until it is released"
         case "closing":
             return ["what became of it is being written to disk"], "it leaves the queue"
         case "deferred":

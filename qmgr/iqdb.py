@@ -123,7 +123,8 @@ class Iqdb:
     Attributes:
         waiting: recipients that wait for room in the active queue, oldest first.
         committing: recipients whose transaction is on its way to disk.
-        spilling: recipients on their way to the DEFEDB because too many wait here.
+        spilling: recipients on their way to the DEFEDB because too many wait here, and members
+            of lists on their way to disk.
         granted: sessions granted since the start.
         refused: sessions refused since the start.
     """
@@ -164,6 +165,10 @@ class Iqdb:
     def room_to_wait(self, rcpts: int) -> bool:
         """Tell whether so many recipients may wait here; half of the room is for open work."""
         return len(self.waiting) + rcpts <= self._max_entries // 2
+
+    def room_to_expand(self, rcpts: int) -> bool:
+        """Tell whether so many more may be made of one: one large lot after another."""
+        return not self.spilling or self.entries + rcpts <= self._max_entries
 
     def open_channel(self, channel: int) -> None:
         """Begin with a channel that has no sessions."""

@@ -20,6 +20,7 @@ FAILED = "failed"
 DEFERRED = "deferred"
 EXPIRED = "expired"
 DISCARDED = "discarded"
+EXPANDED = "expanded"
 
 
 @attrs.frozen

@@ -100,6 +100,7 @@ async def merge(
                     next_try_at=now_s + missing_s if lost else now_s,
                     error=_NO_CONTENT if lost else "",
                     status="4.3.0" if lost else "",
+                    held=bool(envelope.hold),
                 )
                 for idx in idxs
                 if (envelope.ta_id, idx) not in known and idx in addresses

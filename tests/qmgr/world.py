@@ -122,6 +122,7 @@ class World:
             dest="",
             tries=tries,
             next_try_at=self.now if at is None else at,
+            held=bool(env.hold),
         )
 
     # --- the disk ----------------------------------------------------------------------
