@@ -21,6 +21,8 @@ from libsmx.channel import Channel, Handler
 from libsmx.errors import EX_UNAVAILABLE, PeerGone, StartError
 from libsmx.log import Log
 from libsmx.logtab import CHANNEL_CLOSED, CHANNEL_OPENED, LINK_LOST, LINK_OPENED, PEER_REFUSED
+from libsmx.stats import OnStats, report
+from libsmx.tally import Tally
 from libsmx.unixsock import (
     bind_unix,
     connect_unix,
@@ -32,6 +34,8 @@ from libsmx.unixsock import (
 MAX_PEERS = 256
 """Most channels that one listening socket serves at a time."""
 HELLO_TIMEOUT_S = 10.0
+_FIRST_STATS_S = 1.0
+"""The hello is long over by then; a link that is not is told nothing."""
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
 
@@ -50,9 +54,10 @@ class Server:
         log: gets connections and refusals.
         on_open: called after the hello of each peer.
         on_close: called when a channel that was opened has ended.
+        on_stats: called with the numbers that peers tell of themselves.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - keyword arguments, each of one meaning
         self,
         path: str,
         mode: int,
@@ -63,6 +68,7 @@ class Server:
         log: Log,
         on_open: OnChannel | None = None,
         on_close: OnChannel | None = None,
+        on_stats: OnStats | None = None,
     ) -> None:
         self._path = path
         self._mode = mode
@@ -72,6 +78,7 @@ class Server:
         self._log = log
         self._on_open = on_open
         self._on_close = on_close
+        self._on_stats = on_stats
         self._open = 0
         self._receives = frozenset[type]().union(*(wire.CHANNELS[c, role] for c in clients))
 
@@ -116,7 +123,11 @@ class Server:
         def first(channel: Channel, message: Any, rid: int) -> None:  # noqa: ANN401
             nonlocal greeted
             if greeted:
-                self._handler(channel, message, rid)
+                if isinstance(message, wire.Stats):
+                    if self._on_stats is not None:
+                        self._on_stats(channel, message)
+                else:
+                    self._handler(channel, message, rid)
                 return
             problem = self._check_hello(message, uid)
             if problem:
@@ -139,7 +150,7 @@ class Server:
         self._open += 1
         try:
             with trio.move_on_after(HELLO_TIMEOUT_S) as scope:
-                await channel.run()
+                await self._run(channel)
         finally:
             self._open -= 1
             if greeted:
@@ -153,6 +164,17 @@ class Server:
                     self._on_close(channel)
             elif not channel.reason or "protocol" in channel.reason:
                 self._refuse(pid, uid, channel.reason or "no hello in time")
+
+    async def _run(self, channel: Channel) -> None:
+        """Run a channel; a client that wants our numbers gets them (smar tells qmgr)."""
+        wanted = [c for c in self._clients if wire.Stats in wire.CHANNELS[self._role, c]]
+        if self._log.tally is None or not wanted:
+            await channel.run()
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_tell, channel, self._log.tally, frozenset(wanted))
+            await channel.run()
+            nursery.cancel_scope.cancel()
 
     def _check_hello(self, message: object, uid: int) -> str:
         """Return what is wrong with a first message, or nothing."""
@@ -186,6 +208,7 @@ class Link:
         on_close: called when it ended.
         wait_s: longest wait for the first connection.
         server_uid: user that must own the server process; None: any.
+        on_stats: called with the numbers that the server tells of itself.
     """
 
     def __init__(  # noqa: PLR0913 - keyword arguments, each of one meaning
@@ -202,6 +225,7 @@ class Link:
         on_close: OnChannel | None = None,
         wait_s: float = 60.0,
         server_uid: int | None = None,
+        on_stats: OnStats | None = None,
     ) -> None:
         self.channel: Channel | None = None
         self._path = path
@@ -209,7 +233,10 @@ class Link:
         self._log = log
         self._hello = wire.Hello(version=wire.PROTOCOL_VERSION, role=role, id=id, capacity=capacity)
         self._receives = wire.CHANNELS[server, role]
+        self._sends = wire.CHANNELS[role, server]
         self._handler = handler or _ignore
+        if on_stats is not None:
+            self._handler = _apart(self._handler, on_stats)
         self._on_open = on_open
         self._on_close = on_close
         self._wait_s = wait_s
@@ -300,13 +327,39 @@ class Link:
             task_status.started()
 
         channel.request(self._hello, welcomed, HELLO_TIMEOUT_S)
+        tally = self._log.tally if wire.Stats in self._sends else None
         try:
-            await channel.run()
+            if tally is None:
+                await channel.run()
+            else:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_tell, channel, tally, frozenset({self._server}))
+                    await channel.run()
+                    nursery.cancel_scope.cancel()
         finally:
             self.channel = None
             if opened and self._on_close is not None:
                 self._on_close(channel)
         return opened, channel.reason
+
+
+async def _tell(channel: Channel, tally: Tally, peers: frozenset[str]) -> None:
+    """Tell a peer our numbers, if it is one of those and once the hello is through."""
+    await trio.sleep(_FIRST_STATS_S)
+    if channel.peer in peers:
+        await report(channel, tally)
+
+
+def _apart(handler: Handler, on_stats: OnStats) -> Handler:
+    """Return a handler that takes numbers out of what comes."""
+
+    def handle(channel: Channel, message: Any, rid: int) -> None:  # noqa: ANN401
+        if isinstance(message, wire.Stats):
+            on_stats(channel, message)
+        else:
+            handler(channel, message, rid)
+
+    return handle
 
 
 def _ignore(_channel: Channel, _message: object, _rid: int) -> None:

@@ -21,6 +21,7 @@ from typing import Protocol
 
 from libsmx.errors import StartError
 from libsmx.logtab import Event
+from libsmx.tally import Tally
 
 Value = str | int | float | bytes | None
 
@@ -214,7 +215,12 @@ class Log:
     Args:
         sink: where lines go.
         level: events above it are dropped.
+
+    Attributes:
+        tally: counts every event, also those that are dropped.
     """
+
+    tally: Tally | None = None
 
     def __init__(self, sink: Sink, level: int) -> None:
         self._sink = sink
@@ -222,8 +228,13 @@ class Log:
 
     def emit(self, event: Event, **fields: Value) -> None:
         """Write one event; the fields are exactly those that the event declares."""
+        if self.tally is not None:
+            self.tally.add(event, fields)
         if event.level <= self.level:
-            self._sink.write(event.level, format_event(event, fields))
+            self._write(event, fields)
+
+    def _write(self, event: Event, fields: dict[str, Value]) -> None:
+        self._sink.write(event.level, format_event(event, fields))
 
     def flush(self) -> None:
         """Hand pending lines over."""

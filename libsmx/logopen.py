@@ -32,22 +32,18 @@ JOURNAL_SOCKET = "/run/systemd/journal/socket"
 class JsonLog(Log):
     """Writes each event as a JSON object."""
 
-    def emit(self, event: Event, **fields: Value) -> None:
-        """Write one event; the fields are exactly those that the event declares."""
-        if event.level <= self.level:
-            _check(event, fields)
-            self._sink.write(event.level, json_object(event, fields))
+    def _write(self, event: Event, fields: dict[str, Value]) -> None:
+        _check(event, fields)
+        self._sink.write(event.level, json_object(event, fields))
 
 
 class PostfixLog(Log):
     """Writes events as Postfix would."""
 
-    def emit(self, event: Event, **fields: Value) -> None:
-        """Write one event; the fields are exactly those that the event declares."""
-        if event.level <= self.level:
-            _check(event, fields)
-            for program, text in postfix_lines(event, fields):
-                self._sink.write(event.level, text, postfix_ident(program) if program else "")
+    def _write(self, event: Event, fields: dict[str, Value]) -> None:
+        _check(event, fields)
+        for program, text in postfix_lines(event, fields):
+            self._sink.write(event.level, text, postfix_ident(program) if program else "")
 
 
 class JournalLog(Log):
@@ -66,13 +62,11 @@ class JournalLog(Log):
         self._journal = sink
         self._render = render
 
-    def emit(self, event: Event, **fields: Value) -> None:
-        """Write one event; the fields are exactly those that the event declares."""
-        if event.level <= self.level:
-            _check(event, fields)
-            self._journal.send(
-                event.level, self._render(event, fields), dict(journal_fields(event, fields))
-            )
+    def _write(self, event: Event, fields: dict[str, Value]) -> None:
+        _check(event, fields)
+        self._journal.send(
+            event.level, self._render(event, fields), dict(journal_fields(event, fields))
+        )
 
 
 class JournalSink:

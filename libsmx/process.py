@@ -50,6 +50,7 @@ from libsmx.logopen import open_log
 from libsmx.logtab import BUG, CONFIG_WARNING, START_FAILED, STARTED, STOPPED, STOPPING
 from libsmx.opttab import GlobalConf
 from libsmx.siblings import sibling_uids
+from libsmx.tally import Tally
 from libsmx.version import PRODUCT
 
 _MAX_FILES = 65_536
@@ -141,6 +142,7 @@ def run(daemon: Daemon, argv: Sequence[str] | None = None) -> NoReturn:
         )
     except StartError as error:
         _die(daemon.name, str(error), error.code)
+    log.tally = Tally(daemon.name)
     ctx = Context(
         conf=loaded.conf,
         globals=attrs.evolve(loaded.globals, hostname=own_hostname(loaded.globals.hostname)),

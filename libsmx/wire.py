@@ -15,7 +15,7 @@ from typing import Annotated
 import attrs
 from msgspec import Meta
 
-from libsmx import wire_control
+from libsmx import wire_control, wire_grey
 from libsmx.envelope import MAX_RCPTS, Address, Envelope, Id, Idx, Short, Text
 from libsmx.wirebase import message
 
@@ -391,6 +391,8 @@ CHANNELS: dict[tuple[str, str], frozenset[type]] = {
     ("smar", "qmgr"): frozenset({Welcome, Refusal, Stats, RouteAnswer}),
     ("smtpc", "qmgr"): frozenset({Hello, Stats, Delivered, Refusal, SessionLost}),
     ("qmgr", "smtpc"): frozenset({Welcome, Refusal, Deliver, SessionEnd}),
+    ("smxgrey", "smar"): frozenset({Hello}) | wire_grey.REQUESTS,
+    ("smar", "smxgrey"): frozenset({Welcome, Refusal}) | wire_grey.ANSWERS,
     ("qmgrctl", "qmgr"): frozenset({Hello}) | wire_control.REQUESTS,
     ("qmgr", "qmgrctl"): frozenset({Welcome, Refusal}) | wire_control.ANSWERS,
 }

@@ -308,14 +308,45 @@ class ReloadAsk:
     """Do what SIGHUP does. Answer: Done."""
 
 
+@message(68)
+class StatsAsk:
+    """Answer: StatsAnswer."""
+
+
+@attrs.frozen(kw_only=True)
+class StatRow:
+    """One number of one process; unit and meaning stand in libsmx/stattab.py."""
+
+    daemon: Short
+    process: Short
+    """Number of the process; "ended" for what those that are gone have counted."""
+    name: Short
+    value: Annotated[int, Meta(ge=0, le=1 << 62)]
+
+
+@message(69)
+class StatsAnswer:
+    """The numbers of all processes that the queue manager knows."""
+
+    rows: Annotated[list[StatRow], Meta(max_length=60_000)]
+
+
 REQUESTS: frozenset[type] = frozenset(
     {
         StatusAsk, QueueAsk, FlushAsk, StopAsk, ShowAsk, ChangeAsk, DestinationsAsk, SuspendAsk,
-        ResumeAsk, SuspensionsAsk, LogLevelAsk, ReloadAsk,
+        StatsAsk, ResumeAsk, SuspensionsAsk, LogLevelAsk, ReloadAsk,
     }
 )  # fmt: skip
 ANSWERS: frozenset[type] = frozenset(
-    {StatusAnswer, QueueAnswer, Done, ShowAnswer, DestinationsAnswer, SuspensionsAnswer}
+    {
+        StatusAnswer,
+        QueueAnswer,
+        Done,
+        ShowAnswer,
+        DestinationsAnswer,
+        SuspensionsAnswer,
+        StatsAnswer,
+    }
 )
 CHANGES: frozenset[type] = frozenset(
     {FlushAsk, StopAsk, ChangeAsk, SuspendAsk, ResumeAsk, LogLevelAsk, ReloadAsk}

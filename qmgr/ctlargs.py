@@ -59,6 +59,13 @@ def _level(text: str) -> int:
     return int(text)
 
 
+def _interval(text: str) -> float:
+    seconds = _age(text)
+    if not 0.2 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError("an interval is 0.2 to 3600 seconds")
+    return seconds
+
+
 def _selection(command: argparse.ArgumentParser) -> None:
     """Add the selectors."""
     group = command.add_argument_group("which recipients (* stands for any text)")
@@ -114,6 +121,13 @@ def parser() -> argparse.ArgumentParser:
     add("suspensions", "what is suspended, since when, by whom, and why")
     command = add("loglevel", "change the log level of the queue manager until its next start")
     command.add_argument("level", type=_level)
+    command = add("stats", "counters and gauges of every daemon, with unit and meaning")
+    command.add_argument("--each", action="store_true", help="each process by itself, not the sum")
+    command = add("top", "the state of the system on the terminal, again and again")
+    command.add_argument("-i", "--interval", type=_interval, default=2.0, metavar="SECONDS",
+                         help="between two pictures [2]")  # fmt: skip
+    command.add_argument("-n", "--count", type=int, default=0, metavar="N",
+                         help="so many pictures and no more")  # fmt: skip
     add("reload", "read maps and open logs again, as SIGHUP does")
     add("verify", "whether the stores fit together: runs smxq-check, as root or qmgr's user")
     add("stop", "stop the whole system in order")

@@ -23,6 +23,7 @@ from libsmx.errors import EX_IOERR, EX_STOP, StartError, StoreError
 from libsmx.link import Link, Server
 from libsmx.opttab import QmgrConf
 from libsmx.process import Context, Daemon
+from libsmx.wire import Stats
 from qmgr import events
 from qmgr.changes import Changes
 from qmgr.confmap import load_overrides
@@ -163,6 +164,23 @@ class Qmgr:
         """Listen for smtps, smtpc and qmgrctl, and begin to connect to smar."""
         engine, log, names = self._engine, self._ctx.log, self._ctx.globals
 
+        stats = self._desk.stats
+
+        def numbers(channel: Channel, message: Stats) -> None:
+            stats.take((channel.peer, channel.peer_id), message.values)
+
+        def smtps_closed(channel: Channel) -> None:
+            stats.gone(("smtps", channel.peer_id))
+            engine.smtps_closed(channel)
+
+        def smtpc_closed(channel: Channel) -> None:
+            stats.gone(("smtpc", channel.peer_id))
+            engine.smtpc_closed(channel)
+
+        def smar_closed(channel: Channel) -> None:
+            stats.gone(("smar", channel.peer_id))
+            engine.smar_closed(channel)
+
         def smtps_opened(channel: Channel) -> None:
             self._seen.add("smtps")
             engine.smtps_opened(channel)
@@ -179,7 +197,8 @@ class Qmgr:
             clients={"smtps": self._ctx.uids["smtps"]},
             log=log,
             on_open=smtps_opened,
-            on_close=engine.smtps_closed,
+            on_close=smtps_closed,
+            on_stats=numbers,
         )
         smtpc = Server(
             names.smtpc_socket,
@@ -189,7 +208,8 @@ class Qmgr:
             clients={"smtpc": self._ctx.uids["smtpc"]},
             log=log,
             on_open=smtpc_opened,
-            on_close=engine.smtpc_closed,
+            on_close=smtpc_closed,
+            on_stats=numbers,
         )
         control = Server(
             self._conf.control_socket,
@@ -207,7 +227,8 @@ class Qmgr:
             "smar",
             log=log,
             on_open=engine.smar_opened,
-            on_close=engine.smar_closed,
+            on_close=smar_closed,
+            on_stats=numbers,
             wait_s=self._conf.wait_for_server,
         )
         nursery.start_soon(engine.smar.run)

@@ -22,11 +22,13 @@ from libsmx import wire, wire_control
 from libsmx.channel import Channel
 from libsmx.errors import StoreError
 from libsmx.log import Log
+from libsmx.stats import snapshot
 from qmgr import events
 from qmgr.changes import Changes
 from qmgr.control import deferred_page, figures, memory_page, state_of
 from qmgr.details import destinations, show
 from qmgr.engine import Engine
+from qmgr.stats import StatsBook, own_rows
 
 GROUP = "smx"
 MAX_WAITING = 64
@@ -71,6 +73,7 @@ class Desk:
         self._engine = engine
         self._log = log
         self._changes = changes
+        self.stats = StatsBook()
         self._put, self._get = trio.open_memory_channel[Request](MAX_WAITING)
         self._put_change, self._get_change = trio.open_memory_channel[Request](MAX_WAITING)
 
@@ -112,6 +115,10 @@ class Desk:
         match message:
             case wire_control.StatusAsk():
                 return await self._status()
+            case wire_control.StatsAsk():
+                status = await self._status()
+                own = own_rows(status.figures, snapshot(self._log.tally).values)
+                return wire_control.StatsAnswer(rows=own + self.stats.rows())
             case wire_control.QueueAsk():
                 return await self._queue(message)
             case wire_control.ShowAsk():

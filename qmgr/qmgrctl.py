@@ -49,6 +49,8 @@ from qmgr.ctltext import (
     status_lines,
     suspension_line,
 )
+from qmgr.statstext import described, stats_lines, sums
+from qmgr.top import Unanswered, show_top
 
 CONNECT_S = 1.0
 ANSWER_S = 120.0
@@ -96,6 +98,23 @@ class Client:
         if not isinstance(answer, wire_control.StatusAnswer):
             return refused(answer)
         self._print(answer, status_lines(answer))
+        return EX_OK
+
+    async def numbers(self, args: argparse.Namespace) -> int:
+        """Print the numbers of all daemons, summed over their processes or of each; or watch."""
+        if args.command == "top":
+            try:
+                return await show_top(self._ask, args.interval, args.count)
+            except Unanswered as error:
+                return refused(error.answer)
+        answer = await self._ask(wire_control.StatsAsk())
+        if not isinstance(answer, wire_control.StatsAnswer):
+            return refused(answer)
+        rows = answer.rows if args.each else sums(answer.rows)
+        lines = list(stats_lines(rows))
+        if self._as_json:
+            lines = [msgspec.json.encode(described(row)).decode() for row in rows]
+        sys.stdout.write("".join(f"{line}\n" for line in lines))
         return EX_OK
 
     async def queue(self, select: Select) -> int:
@@ -199,6 +218,8 @@ class Client:
         match args.command:
             case "status":
                 return await self.status()
+            case "stats" | "top":
+                return await self.numbers(args)
             case "queue":
                 return await self.queue(selects(args)[0])
             case "show" | "explain":
