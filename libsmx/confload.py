@@ -17,9 +17,11 @@ import attrs
 from libsmx.confbuild import Built, Dirs, build
 from libsmx.conffile import Entry, Option, Place, Problem, Section, Value, parse
 from libsmx.confrules import SectionFacts, apply_relations, file_problems
+from libsmx.confsmar import finish_resolver
+from libsmx.confsmtps import finish_server, number_servers
 from libsmx.errors import ConfigError, UsageError
 from libsmx.kinds import nearest
-from libsmx.opttab import COMPONENTS, ComponentConf, GlobalConf, ServiceConf
+from libsmx.opttab import COMPONENTS, ComponentConf, GlobalConf, ServiceConf, SmarConf, SmtpsConf
 
 _NO_FILE = "built-in defaults"
 
@@ -127,7 +129,14 @@ def resolve_component(
     global_conf, global_built = build(GlobalConf, options, "", dirs)
     _check_globals(global_conf, global_built, start)
     conf, built = build(conf_class, own_entries, component, dirs)
-    conf = apply_relations(component, conf, built, component, own.place if own else start)
+    place = own.place if own else start
+    conf = apply_relations(component, conf, built, component, place)
+    if isinstance(conf, SmtpsConf):
+        conf = finish_server(conf, built, component, place)
+        if own is not None and ("id",) not in built.places:
+            conf = attrs.evolve(conf, id=_own_number(entries, own, dirs))
+    if isinstance(conf, SmarConf):
+        finish_resolver(conf, built, component, place)
     _raise(problems + global_built.problems + built.problems)
     return Loaded(
         component,
@@ -172,6 +181,7 @@ def resolve_file(data: bytes, origin: str, queue_dir: str = "") -> WholeFile:
         problems += built.problems
         warnings += built.warnings
         sections.append(facts)
+    sections = _number(sections)
     if not problems:  # a rule between options says nothing sensible about wrong ones
         problems = file_problems(sections)
     _raise(problems)
@@ -190,6 +200,10 @@ def _one_section(entry: Section, dirs: Dirs) -> tuple[SectionFacts, Built]:
         conf_class: type[ComponentConf] = COMPONENTS[keyword]
         conf, built = build(conf_class, entry.entries, label, dirs)
         conf = apply_relations(keyword, conf, built, label, entry.place)
+        if isinstance(conf, SmtpsConf):
+            conf = finish_server(conf, built, label, entry.place)
+        if isinstance(conf, SmarConf):
+            finish_resolver(conf, built, label, entry.place)
         service = conf.service
         return (
             SectionFacts(keyword, entry.name, label, entry.place, conf, service, built.places),
@@ -201,6 +215,34 @@ def _one_section(entry: Section, dirs: Dirs) -> tuple[SectionFacts, Built]:
         SectionFacts(keyword, entry.name, label, entry.place, service, service, built.places),
         built,
     )
+
+
+def _number(sections: list[SectionFacts]) -> list[SectionFacts]:
+    """Return the sections with an id for every SMTP server (SPEC row X428)."""
+    servers = [facts for facts in sections if isinstance(facts.conf, SmtpsConf)]
+    given = []
+    for facts in servers:
+        written = facts.conf.id if isinstance(facts.conf, SmtpsConf) else 0
+        given.append((written if ("id",) in facts.places else None, facts.service.max_processes))
+    ids = iter(number_servers(given))
+    return [
+        attrs.evolve(facts, conf=attrs.evolve(facts.conf, id=next(ids)))
+        if isinstance(facts.conf, SmtpsConf)
+        else facts
+        for facts in sections
+    ]
+
+
+def _own_number(entries: tuple[Entry, ...], own: Section, dirs: Dirs) -> int:
+    """Return the id of a server whose section gives none: depends on the others' sections."""
+    servers = [
+        entry
+        for entry in entries
+        if isinstance(entry, Section) and entry.keyword.lower() == own.keyword.lower()
+    ]
+    numbered = _number([_one_section(entry, dirs)[0] for entry in servers])
+    conf = numbered[servers.index(own)].conf
+    return conf.id if isinstance(conf, SmtpsConf) else 0
 
 
 def _twice(entry: Section, first: Place) -> str:

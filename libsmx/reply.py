@@ -9,7 +9,6 @@ import re
 import attrs
 
 from libsmx.errors import SmxError
-from libsmx.version import PRODUCT
 
 MAX_LINE = 2048
 """Longest reply line taken from a server, bytes; RFC 5321 4.5.3.1.5 allows 512, Postfix 2048."""
@@ -74,13 +73,15 @@ class Reply:
 
 # --- replies of our server, by what they say -----------------------------------------------
 
-GREETING = Reply(220, "", f"%s ESMTP {PRODUCT}")
+GREETING = Reply(220, "", "%s ESMTP %s")
 BYE = Reply(221, "2.0.0", "%s closing connection")
-HELP = Reply(214, "2.0.0", "Commands: EHLO HELO MAIL RCPT DATA RSET NOOP QUIT VRFY HELP")
+HELP = Reply(214, "2.0.0", "Commands: EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY HELP")
 OK = Reply(250, "2.0.0", "Ok")
 SENDER_OK = Reply(250, "2.1.0", "Sender ok")
 RCPT_OK = Reply(250, "2.1.5", "Recipient ok")
 ACCEPTED = Reply(250, "2.0.0", "%s accepted")
+VERIFIED = Reply(250, "2.1.5", "<%s>")
+CHUNK_TAKEN = Reply(250, "2.0.0", "%d bytes received")
 CANNOT_VERIFY = Reply(252, "2.5.2", "Cannot verify; mail to it will be tried")
 START_MAIL = Reply(354, "", "End data with <CR><LF>.<CR><LF>")
 
@@ -95,6 +96,8 @@ TOO_MANY_TAS = Reply(421, "4.7.0", "%s too many transactions in this session")
 NO_SMTP = Reply(421, "4.7.0", "%s this is not what SMTP clients say")
 ENDLESS_LINE = Reply(421, "4.7.0", "%s endless command line")
 ENDLESS_DATA = Reply(421, "4.7.0", "%s endless message")
+TOO_SLOW = Reply(421, "4.4.2", "%s you send too slowly")
+FILTER_DOWN = Reply(421, "4.3.0", "%s a content filter does not work, try again later")
 
 TRY_LATER = Reply(451, "4.3.0", "Temporary system problem, try again later")
 CANNOT_STORE = Reply(451, "4.3.0", "Message could not be stored, try again later")
@@ -111,13 +114,24 @@ BAD_HELO = Reply(501, "5.5.4", "%s needs a domain name or an address literal")
 BAD_MAIL = Reply(501, "5.5.4", "Syntax: MAIL FROM:<address>")
 BAD_RCPT = Reply(501, "5.5.4", "Syntax: RCPT TO:<address>")
 BAD_PARAM = Reply(501, "5.5.4", "Bad value of parameter %s")
+BAD_BDAT = Reply(501, "5.5.4", "Syntax: BDAT size [LAST]")
+BAD_XCLIENT = Reply(501, "5.5.4", "Bad attribute in XCLIENT")
 NOT_IMPLEMENTED = Reply(502, "5.5.1", "%s is not implemented")
 SAY_HELLO = Reply(503, "5.5.1", "Say EHLO first")
 NESTED_MAIL = Reply(503, "5.5.1", "Sender is already given")
 NEED_MAIL = Reply(503, "5.5.1", "Need MAIL first")
 NEED_RCPT = Reply(503, "5.5.1", "Need RCPT first")
+IN_CHUNKS = Reply(503, "5.5.1", "The message is being sent with BDAT")
+NO_XCLIENT = Reply(550, "5.7.0", "XCLIENT is not for you")
+NEED_TLS = Reply(530, "5.7.0", "Must issue a STARTTLS command first")
+NEED_AUTH = Reply(530, "5.7.0", "Authentication required")
+EARLY_TALKER = Reply(554, "5.5.1", "%s you spoke before the greeting")
+BARE_CONTENT = Reply(554, "5.6.0", "Message has lines that do not end in <CR><LF>")
+REFUSED_BY_FILTER = Reply(554, "5.7.1", "Message refused by a content filter")
 NO_VALID_RCPTS = Reply(554, "5.5.1", "No valid recipients")
 TOO_BIG = Reply(552, "5.3.4", "Message is larger than %d bytes")
+BIG_HEADER = Reply(552, "5.3.4", "Header is larger than %d bytes")
+MANY_FIELDS = Reply(552, "5.3.4", "Header has more than %d fields")
 TOO_MANY_HOPS = Reply(554, "5.4.6", "Too many Received fields, this looks like a mail loop")
 UNKNOWN_PARAM = Reply(555, "5.5.4", "Parameter %s is not supported")
 

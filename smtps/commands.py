@@ -17,6 +17,8 @@ class Verb(enum.Enum):
     MAIL = "MAIL"
     RCPT = "RCPT"
     DATA = "DATA"
+    BDAT = "BDAT"
+    XCLIENT = "XCLIENT"
     RSET = "RSET"
     NOOP = "NOOP"
     QUIT = "QUIT"
@@ -53,6 +55,8 @@ COMMANDS: dict[bytes, Command] = {
         Command(Verb.MAIL, Argument.ANY),  # 4.1.1.2, has a reply of its own for a lack
         Command(Verb.RCPT, Argument.ANY),  # 4.1.1.3
         Command(Verb.DATA, Argument.NONE),  # 4.1.1.4
+        Command(Verb.BDAT, Argument.ANY),  # RFC 3030 2, has a refusal of its own
+        Command(Verb.XCLIENT, Argument.NEEDED),  # Postfix's XCLIENT_README
         Command(Verb.RSET, Argument.NONE),  # 4.1.1.5
         Command(Verb.VRFY, Argument.NEEDED),  # 4.1.1.6
         Command(Verb.HELP, Argument.ANY),  # 4.1.1.8
@@ -62,8 +66,8 @@ COMMANDS: dict[bytes, Command] = {
 }
 
 NOT_IMPLEMENTED = frozenset(
-    (b"EXPN", b"TURN", b"ETRN", b"ATRN", b"STARTTLS", b"AUTH", b"BDAT", b"BURL",
-     b"SEND", b"SOML", b"SAML", b"XCLIENT", b"XFORWARD")
+    (b"EXPN", b"TURN", b"ETRN", b"ATRN", b"STARTTLS", b"AUTH", b"BURL",
+     b"SEND", b"SOML", b"SAML", b"XFORWARD")
 )  # fmt: skip
 """Commands of RFCs and of other servers that get 502 instead of 500."""
 

@@ -14,68 +14,41 @@ import socket
 from collections.abc import Sequence
 from math import inf
 
-import attrs
 import trio
 
-from libsmx.cdb import CdbFile, CdbWriter
-from libsmx.channel import Channel
-from libsmx.clock import Clock
-from libsmx.errors import StoreError
-from libsmx.ids import TaId
-from libsmx.link import Link
-from libsmx.log import Log
-from libsmx.logtab import CDB_FAILED
-from libsmx.wire import (
-    Refusal,
-    SessionClose,
-    SessionGranted,
-    SessionOpen,
-    TaAbort,
-    TaCommit,
-    TaOpen,
-)
 from smtps import events
-from smtps.ask import Question, ask_all
 from smtps.effects import (
     Abort,
-    Answered,
     Ask,
     Close,
     Commit,
-    CommitResult,
+    Consult,
+    Delay,
     Discard,
     Effect,
+    ForgetMessage,
+    Inspect,
+    Introduce,
     Open,
-    Opened,
     Record,
     Result,
     Send,
+    Waiting,
     Write,
 )
-from smtps.policy import Policy
+from smtps.errands import COMMIT_TIMEOUT_S, Errands, Surroundings
+from smtps.pace import Pace
+from smtps.policy import plain_address
+from smtps.proxy import ProxyError, read_proxy
 from smtps.session import Session
+from smtps.xclient import Introduction
+
+__all__ = ["Connection", "Surroundings"]
 
 READ_SIZE = 64 * 1024
-ASK_TIMEOUT_S = 35.0
-"""Longest wait for a verdict; the client itself waits five minutes (RFC 5321 4.5.3.2)."""
-COMMIT_TIMEOUT_S = 240.0
-"""Longest wait for a commit; the client waits ten minutes after its data."""
-_SLACK = 0.1
-"""Part of IO_timeout by which the deadline may come early: moving it costs more than a reply."""
+_PROXY_TIMEOUT_S = 10.0
 _LAST_WORDS_S = 2.0
 _MAX_LAST_WORDS = 64 * 1024
-
-
-@attrs.frozen
-class Surroundings:
-    """What all connections of a process share."""
-
-    policy: Policy
-    qmgr: Link
-    smar: Link
-    cdb: CdbWriter
-    log: Log
-    clock: Clock
 
 
 class Connection:
@@ -95,16 +68,18 @@ class Connection:
         self._around = around
         sock.setblocking(False)
         self._sock = sock
-        self._timeout_s = around.policy.conf.io_timeout
-        self._watch_always = self._timeout_s * (1 - _SLACK) > COMMIT_TIMEOUT_S
+        conf = around.policy.conf
+        self._pace = Pace(conf.io_timeout, conf.transaction_timeout, conf.min_data_rate)
+        self._watch_always = (
+            self._pace.lazy_s > COMMIT_TIMEOUT_S and not around.policy.filtered
+        )
+        self._ahead = b""
         self._client = client
         self._id = session_id
         self._scope = trio.CancelScope()
         self._reading = False
         self._stopped = False
-        self._qmgr: Channel | None = None
-        self._file: CdbFile | None = None
-        self._broken = False
+        self._errands = Errands(around, session_id, self._disown)
 
     def wake(self) -> None:
         """End the connection now if it waits for a command between transactions."""
@@ -119,13 +94,14 @@ class Connection:
 
     def qmgr_lost(self) -> None:
         """Note that qmgr forgot this session; it ends before its next transaction."""
-        self._qmgr = None
+        self._errands.qmgr_lost()
+
+    def _disown(self) -> None:
         self.session.dialogue.disowned = True
 
     async def run(self) -> None:
         """Serve the client until either side ends the session. Raises nothing expected."""
         started_s = self._around.clock.mono()
-        self._around.log.emit(events.SESSION_OPENED, ss_sess=self._id, client=self._client)
         reason = "cancelled"
         try:
             with self._scope:
@@ -143,27 +119,71 @@ class Connection:
     async def _serve(self) -> str:
         """Run the dialogue; return why it ended on the client's side."""
         session, policy = self.session, self._around.policy
-        effects = session.opened(await self._open_session())
+        if policy.is_proxy(self._client) and not await self._read_proxy():
+            return "no PROXY header"
+        self._around.log.emit(events.SESSION_OPENED, ss_sess=self._id, client=self._client)
+        answer = await self._errands.open_session(self._client)
+        if policy.conf.greeting_delay and await self._is_early(policy.conf.greeting_delay):
+            effects = session.spoke_early()
+        else:
+            effects = session.opened(answer.answer, answer.verdict)
         while True:
             if not await self._perform(effects):
                 return "closed"
             if policy.stopping and session.idle:
                 effects = session.stop()
                 continue
-            self._watch()
+            if self._pace.is_slow(self._watch()):
+                effects = session.too_slow()
+                continue
             self._reading = True
-            data = await self._recv()
+            data = self._take_ahead() or await self._recv()
             self._reading = False
             if not data:
                 return "lost: the client closed the connection"
             effects = session.receive(data)
 
-    def _watch(self) -> None:
-        """Give the client its time from now on, to a tenth."""
+    def _take_ahead(self) -> bytes:
+        """Return what came before the greeting."""
+        data, self._ahead = self._ahead, b""
+        return data
+
+    async def _read_proxy(self) -> bool:
+        """Learn the client from the balancer; False: it does not say so in time."""
+        data = b""
+        with trio.move_on_after(_PROXY_TIMEOUT_S):
+            try:
+                while (found := read_proxy(data)) is None:
+                    more = await self._recv()
+                    if not more:
+                        return False
+                    data += more
+            except ProxyError as error:
+                self._around.log.emit(events.PROXY_REFUSED, client=self._client, reason=str(error))
+                return False
+            self._ahead = data[found.length :]
+            self._client = plain_address(found.client) if found.client else self._client
+            self.session.dialogue.origin = self._client
+            self.session.dialogue.introduce(Introduction(self._client))
+            return True
+        return False
+
+    async def _is_early(self, seconds: int) -> bool:
+        """Tell whether the client speaks before the greeting, which is held back so long."""
+        if self._ahead:
+            return True
+        with trio.move_on_after(seconds):
+            self._ahead = await self._recv()
+        return bool(self._ahead)
+
+    def _watch(self) -> float:
+        """Give the client its time from now on; return now."""
         now = trio.current_time()
-        left = self._scope.deadline - now
-        if not self._timeout_s * (1 - _SLACK) < left <= self._timeout_s:
-            self._scope.deadline = now + self._timeout_s
+        scope = self._scope
+        deadline = self._pace.deadline(now, scope.deadline, self.session.dialogue.ta)
+        if deadline != scope.deadline:
+            scope.deadline = deadline
+        return now
 
     async def _recv(self) -> bytes:
         """Return what the client has sent, empty at its end."""
@@ -187,17 +207,6 @@ class Connection:
             self._watch()
             await trio.lowlevel.wait_writable(self._sock)
 
-    async def _open_session(self) -> SessionGranted | Refusal | None:
-        """Ask qmgr whether this client may come in."""
-        channel = self._around.qmgr.channel
-        question = SessionOpen(session=self._id, client=self._client)
-        answer = (await ask_all([(channel, question)], ASK_TIMEOUT_S))[0]
-        if isinstance(answer, SessionGranted) and channel is self._around.qmgr.channel:
-            self._qmgr = channel
-        elif isinstance(answer, SessionGranted):
-            self.qmgr_lost()
-        return answer if isinstance(answer, SessionGranted | Refusal) else None
-
     async def _perform(self, effects: Sequence[Effect]) -> bool:
         """Carry effects out, and those that their answers bring; False: the session is over."""
         while True:
@@ -207,96 +216,51 @@ class Connection:
                     case Send(data):
                         await self._send(data)
                     case Write(data):
-                        self._write(data)
+                        self._errands.write(data)
                     case Record(event, fields):
                         self._around.log.emit(event, **fields)
-                    case Ask() | Open() | Commit():
-                        if not self._watch_always:
+                    case Ask() | Open() | Commit() | Introduce() | Consult() | Inspect() as waiting:
+                        if not self._watch_always or self._pace.limited:
                             self._scope.deadline = inf
-                        result = await self._await(effect)
-                    case Discard() | Abort():
-                        self._give_up(effect)
+                        result = await self._await(waiting)
+                    case Discard() | Abort() | ForgetMessage():
+                        self._errands.give_up(effect)
+                    case Delay(seconds):
+                        self._scope.deadline = inf
+                        await self._delay(seconds)
                     case Close():
                         return False
             if result is None:
                 return True
             effects = self.session.answer(result)
 
-    async def _await(self, effect: Ask | Open | Commit) -> Result:
-        if isinstance(effect, Ask):
-            return await self._ask(effect)
-        if isinstance(effect, Open):
-            return self._open_content(effect)
-        return await self._commit(effect)
+    async def _await(self, effect: Waiting) -> Result:
+        errands = self._errands
+        match effect:
+            case Ask():
+                return await errands.ask(effect)
+            case Open():
+                return errands.open_content(effect)
+            case Commit():
+                return await errands.commit(effect)
+            case Consult():
+                return await errands.consult(effect)
+            case Inspect():
+                return await errands.inspect(effect)
+            case Introduce():
+                self._client = self.session.dialogue.client
+                return await errands.open_session(self._client)
 
-    def _give_up(self, effect: Discard | Abort) -> None:
-        """Remove content, or release room in qmgr."""
-        if isinstance(effect, Abort):
-            if self._qmgr is not None:
-                self._qmgr.post(TaAbort(ta_id=effect.ta_id))
-        elif self._file is not None:
-            self._file.discard()
-            self._file = None
-
-    # --- siblings ----------------------------------------------------------------------
-
-    async def _ask(self, ask: Ask) -> Answered:
-        """Ask smar for its verdicts and qmgr for room, both at once."""
-        smar = self._around.smar.channel
-        questions: list[Question] = [(smar, question) for question in ask.questions]
-        ta_id = ""
-        if ask.reserve:
-            try:
-                ta_id = await self._around.cdb.next_id()
-            except StoreError as error:
-                self._around.log.emit(CDB_FAILED, ta="", error=str(error))
-            else:
-                questions.append((self._qmgr, TaOpen(ta_id=ta_id, session=self._id)))
-        answers = await ask_all(questions, ASK_TIMEOUT_S)
-        count = len(ask.questions)
-        room = answers[count] if ta_id else None
-        return Answered(tuple(answers[:count]), ta_id, room)
-
-    async def _commit(self, commit: Commit) -> CommitResult:
-        """Content on disk first, then the envelope to qmgr, which answers when that is."""
-        file, channel = self._file, self._qmgr
-        if file is None or self._broken:
-            return CommitResult(stored=False, answer=None)
-        try:
-            await file.sync()
-        except StoreError as error:
-            self._around.log.emit(CDB_FAILED, ta=commit.envelope.ta_id, error=str(error))
-            return CommitResult(stored=False, answer=None)
-        file.close()
-        if channel is None or channel.closed:
-            # Surely not asked: the content can go.
-            return CommitResult(stored=False, answer=None)
-        question = TaCommit(envelope=commit.envelope)
-        answer = (await ask_all([(channel, question)], COMMIT_TIMEOUT_S))[0]
-        if not isinstance(answer, Refusal):
-            self._file = None  # qmgr's from now on, or perhaps qmgr's
-        return CommitResult(stored=True, answer=answer)
-
-    # --- content -----------------------------------------------------------------------
-
-    def _open_content(self, effect: Open) -> Opened:
-        self._broken = False
-        try:
-            self._file = self._around.cdb.create(TaId(effect.ta_id))
-        except StoreError as error:
-            self._around.log.emit(CDB_FAILED, ta=effect.ta_id, error=str(error))
-            return Opened(None)
-        return Opened(self._around.clock.wall())
-
-    def _write(self, data: bytes) -> None:
-        """Append to the content; a failure is told when the commit is asked for."""
-        if self._file is None or self._broken:
+    async def _delay(self, seconds: int) -> None:
+        """Answer errors slowly, unless so many sessions wait already that it would harm us."""
+        policy = self._around.policy
+        if policy.delaying >= policy.max_delaying or policy.stopping:
             return
+        policy.delaying += 1
         try:
-            self._file.write(data)
-        except StoreError as error:
-            self._broken = True
-            self._around.log.emit(CDB_FAILED, ta=self._file.ta_id, error=str(error))
+            await trio.sleep(seconds)
+        finally:
+            policy.delaying -= 1
 
     # --- the end -----------------------------------------------------------------------
 
@@ -329,12 +293,9 @@ class Connection:
     def _clean_up(self, reason: str) -> None:
         """Undo what is open; sockets and siblings get what can be said without waiting."""
         for effect in self.session.lost(reason):
-            if isinstance(effect, Discard | Abort):
-                self._give_up(effect)
-        if self._file is not None:
-            self._file.close()
-        if self._qmgr is not None:
-            self._qmgr.post(SessionClose(session=self._id))
+            if isinstance(effect, Discard | Abort | ForgetMessage):
+                self._errands.give_up(effect)
+        self._errands.close()
 
     def _record_end(self, started_s: float) -> None:
         dialogue = self.session.dialogue

@@ -164,6 +164,7 @@ async def serve(
     conf: SmtpsConf = ctx.conf
     server_id = pick_server_id(conf, ctx.id)
     policy = Policy(conf, ctx.globals.hostname)
+    trio.to_thread.current_default_thread_limiter().total_tokens = conf.max_threads
     directory = os.path.dirname(conf.service.pass_fd_socket) or "smtps"
     cdb = CdbWriter(
         ctx.globals.cdb_base_directory,

@@ -2,14 +2,18 @@
 
 Kind: core.
 
-MAIL and RCPT put themselves into ``group`` until ``resolve`` (smtps/judge.py) gets the
-verdicts; limits are checked there, in the order of the commands.
-Source: RFC 5321 3.3, 4.1, 4.3.2, 4.5.3; SPEC rows X002, X009, X364, X365, X370-X377, X381,
-X462, X467-X469; decisions D31, D32, D42, D52.
+MAIL and RCPT put themselves into ``group`` until ``resolve_group`` (smtps/judge.py) gets the
+verdicts; limits are checked there, in the order of the commands. So do EHLO and DATA where
+content filters are asked about them.
+Source: RFC 5321 3.3, 4.1, 4.3.2, 4.5.3, RFC 3030; SPEC rows X002, X009, X364, X365,
+X370-X377, X381, X462, X467-X469; decisions D31, D32, D42, D52.
 """
 
+import re
 from collections.abc import Callable
 from typing import ClassVar
+
+import attrs
 
 from libsmx import reply
 from libsmx.address import AddressError, parse_domain
@@ -24,9 +28,22 @@ from smtps.commands import (
     Verb,
     split_command,
 )
+from smtps.content import DRAIN
 from smtps.judge import Judge
 from smtps.policy import is_over
-from smtps.transaction import MailItem, RcptItem, Transaction
+from smtps.transaction import (
+    DataItem,
+    HeloItem,
+    Item,
+    MailItem,
+    RcptItem,
+    Transaction,
+    VrfyItem,
+)
+from smtps.xclient import XCLIENT_OFFER, read_xclient
+
+_BDAT_RE = re.compile(rb"([0-9]{1,20})( +[Ll][Aa][Ss][Tt])?")
+_NO_BDAT = reply.NOT_IMPLEMENTED.fill("BDAT")
 
 
 class Dialogue(Judge):
@@ -78,10 +95,28 @@ class Dialogue(Judge):
         self.reset()
         self.helo = name
         self.esmtp = verb == "EHLO"
-        self.say(self.policy.ehlo if self.esmtp else self.policy.helo)
+        answer = self.ehlo_reply() if self.esmtp else self.policy.helo
+        if self.policy.filtered:
+            self._join(HeloItem(answer), last=True)
+        else:
+            self.say(answer)
         return None
 
+    def ehlo_reply(self) -> Reply:
+        """Return the answer to EHLO: what all clients are offered, and what this one is."""
+        if not self.policy.may_xclient(self.origin):
+            return self.policy.ehlo
+        return attrs.evolve(self.policy.ehlo, text=f"{self.policy.ehlo.text}\n{XCLIENT_OFFER}")
+
+    def _join(self, item: Item, question: MailAsk | RcptAsk | None = None, *, last: bool) -> None:
+        """Add a command to the group; last: nothing that comes now may join it."""
+        self.group.append(item)
+        if question is not None:
+            self.questions.append(question)
+        self.group_closed = last
+
     def _mail(self, arg: bytes) -> Reply | None:
+        policy = self.policy
         if not self.helo:
             return reply.SAY_HELLO
         if self.ta is not None:
@@ -89,44 +124,105 @@ class Dialogue(Judge):
         if self.disowned:
             self.leave(reply.NO_SERVICE)
             return None
-        said = read_mail(arg, self.policy)
+        if policy.require_tls and not self.secure:
+            return reply.NEED_TLS
+        if policy.require_auth and not self.auth:
+            return reply.NEED_AUTH
+        said = read_mail(arg, policy)
         if isinstance(said, Reply):
             return said
-        if self.policy.throttled:
+        if policy.throttled:
             return reply.THROTTLED
-        if is_over(self.counters.tas + 1, self.policy.conf.max_transactions):
+        if is_over(self.counters.tas + 1, policy.conf.max_transactions):
             self.leave(reply.TOO_MANY_TAS)
             return None
-        self.ta = Transaction(said.sender, said.body8, said.ret, said.envid)
-        if self.relay or not said.sender:
-            # SPEC row X462: neither the null sender nor a client that may relay is checked.
-            self.mail_accepted()
+        self.ta = Transaction(said.sender, said.body8, said.ret, said.envid, utf8=said.utf8)
+        self.ta.words = said.words
+        self.ta.discard = self.discard
+        if self.mark.startswith("quick:") or not said.sender or self.discard or self.rejection:
+            # SPEC row X462: neither the null sender nor a client that passes quickly is checked;
+            # nor is one whose mail is dropped (D51) or whose recipients are refused anyway.
+            if policy.filtered:
+                self._join(MailItem(asked=False), last=False)
+            else:
+                self.mail_accepted()
         else:
-            self.group.append(MailItem())
-            self.questions.append(MailAsk(sender=said.sender, client=self.client))
+            # With the access map the verdict counts in the questions about the recipients.
+            ask = MailAsk(sender=said.sender, client=self.client, facts=self.facts())
+            self._join(MailItem(), ask, last=bool(policy.rules))
         return None
 
     def _rcpt(self, arg: bytes) -> Reply | None:
         ta = self.ta
         if ta is None:
             return reply.NEED_MAIL if self.helo else reply.SAY_HELLO
-        said = read_rcpt(arg)
+        if ta.content is not None:
+            return reply.IN_CHUNKS
+        said = read_rcpt(arg, self.policy, utf8=ta.utf8)
         if isinstance(said, Reply):
-            self.group.append(RcptItem(RcptArgument(""), said))
+            self._join(RcptItem(RcptArgument(""), said, asked=False), last=False)
             return None
         refusal = self.check_rcpt_limits(ta)
-        self.group.append(RcptItem(said, refusal))
-        if refusal is None:
-            self.questions.append(RcptAsk(rcpt=said.address, client=self.client, relay=self.relay))
+        if refusal is not None or ta.discard:
+            self._join(RcptItem(said, refusal, asked=False), last=False)
+            return None
+        ask = RcptAsk(
+            rcpt=said.address,
+            client=self.client,
+            relay=self.relay,
+            facts=self.facts(),
+            sender=ta.sender,
+            first=not ta.rcpts,
+        )
+        self._join(RcptItem(said), ask, last=False)
         return None
 
-    def _data(self, _arg: bytes) -> Reply | None:
+    def _ready(self) -> Reply | None:
+        """Return why no content may come now."""
         ta = self.ta
         if ta is None:
             return reply.NEED_MAIL if self.helo else reply.SAY_HELLO
-        if not ta.rcpts:
+        if not ta.rcpts and not ta.dropped:
             return reply.NO_VALID_RCPTS if ta.refused else reply.NEED_RCPT
-        self.data_wanted = True
+        if ta.greylisted is not None:
+            refusal = ta.greylisted
+            self.reset()
+            return refusal
+        ta.discard = ta.discard or not ta.rcpts
+        return None
+
+    def _want_content(self) -> None:
+        if self.policy.filtered:
+            self._join(DataItem(), last=True)
+        else:
+            self.data_wanted = True
+
+    def _data(self, _arg: bytes) -> Reply | None:
+        if self.ta is not None and self.ta.content is not None:
+            return reply.IN_CHUNKS
+        refusal = self._ready()
+        if refusal is None:
+            self._want_content()
+        return refusal
+
+    def _bdat(self, arg: bytes) -> Reply | None:
+        """Take a chunk of content, or read it away: its bytes are no commands, whatever comes.
+
+        Where its size cannot be known the session has to end.
+        """
+        found = _BDAT_RE.fullmatch(arg)
+        if found is None or not self.policy.chunking:
+            self.close(reply.BAD_BDAT if self.policy.chunking else _NO_BDAT)
+            return None
+        size = int(found[1])
+        if is_over(size, DRAIN * self.policy.max_size):
+            self.leave(reply.ENDLESS_DATA)
+            return None
+        self.chunk = (size, found[2] is not None)
+        if self.ta is None or self.ta.content is None:
+            self.chunk_refusal = self._ready()
+            if self.chunk_refusal is None:
+                self._want_content()
         return None
 
     def _rset(self, _arg: bytes) -> Reply | None:
@@ -140,14 +236,38 @@ class Dialogue(Judge):
             self.say(reply.OK)
         return None
 
-    def _vrfy(self, _arg: bytes) -> Reply | None:
-        if self.count_nop():
+    def _vrfy(self, arg: bytes) -> Reply | None:
+        if not self.count_nop():
+            return None
+        if "vrfy" not in self.policy.conf.commands:
             self.say(reply.CANNOT_VERIFY)
+            return None
+        said = read_rcpt(b"TO:<" + arg.strip(b"<>") + b">", self.policy)
+        if isinstance(said, Reply):
+            self.say(said)
+            return None
+        ask = RcptAsk(rcpt=said.address, client=self.client, relay=True, facts=self.facts())
+        self._join(VrfyItem(said.address), ask, last=True)
         return None
 
     def _help(self, _arg: bytes) -> Reply | None:
+        if "help" not in self.policy.conf.commands:
+            return reply.NOT_IMPLEMENTED.fill("HELP")
         if self.count_nop():
             self.say(reply.HELP)
+        return None
+
+    def _xclient(self, arg: bytes) -> Reply | None:
+        """Take the words of a trusted client for those of another one."""
+        if not self.policy.may_xclient(self.origin):
+            return reply.NO_XCLIENT
+        if self.ta is not None:
+            return reply.NESTED_MAIL
+        said = read_xclient(arg)
+        if said is None:
+            return reply.BAD_XCLIENT
+        if self.count_nop():
+            self.reintroduction = said
         return None
 
     def _quit(self, _arg: bytes) -> Reply | None:
@@ -160,6 +280,8 @@ class Dialogue(Judge):
         Verb.MAIL: _mail,
         Verb.RCPT: _rcpt,
         Verb.DATA: _data,
+        Verb.BDAT: _bdat,
+        Verb.XCLIENT: _xclient,
         Verb.RSET: _rset,
         Verb.NOOP: _noop,
         Verb.QUIT: _quit,

@@ -14,6 +14,9 @@ SESSION_CLOSED = event(
     "session_closed", 9, "A session ended; its whole record.",
     "ss_sess", "client", "helo", "tas", "accepted", "rcpts", "refused", "bad", "secs", "reason",
 )  # fmt: skip
+PROXY_REFUSED = event(
+    "proxy_refused", 6, "A load balancer did not begin with a PROXY header.", "client", "reason"
+)
 MAIL_REFUSED = event(
     "mail_refused", 9, "A sender was refused.", "ss_sess", "client", "mail", "stat"
 )
@@ -27,6 +30,10 @@ TA_ACCEPTED = event(
 TA_REFUSED = event(
     "ta_refused", 9, "A message was refused after its data began.",
     "ss_ta", "ss_sess", "client", "mail", "rcpts", "size", "stat",
+)  # fmt: skip
+TA_DROPPED = event(
+    "ta_dropped", 8, "A message was taken and dropped, as the access map or a filter wants.",
+    "ss_ta", "ss_sess", "client", "mail", "size",
 )  # fmt: skip
 COMMAND_REFUSED = event(
     "command_refused", 12, "A command got an error reply.", "ss_sess", "client", "command", "stat"

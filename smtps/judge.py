@@ -2,31 +2,65 @@
 
 Kind: core.
 
-Base of smtps/dialogue.py: commands put themselves into ``group``, ``resolve`` answers them in
-their order and checks the limits there.
-Source: SPEC rows X009, X371, X375-X377; decision D31.
+Base of smtps/dialogue.py: commands put themselves into ``group``, ``resolve_group`` answers
+them in their order and checks the limits there.
+Source: SPEC rows X009, X361, X371, X375-X377, X454-X473; decisions D25, D31, D51.
 """
+
+import attrs
 
 from libsmx import reply
 from libsmx.envelope import MAX_RCPTS
+from libsmx.errors import Bug
 from libsmx.reply import Reply
-from libsmx.wire import Refusal, TaOpened, Verdict
+from libsmx.wire import ConnVerdict, Refusal, TaOpened, Verdict
 from smtps import events
 from smtps.conversation import Conversation
 from smtps.effects import Answered
 from smtps.policy import is_over
-from smtps.transaction import MailItem, RcptItem, Transaction
+from smtps.transaction import (
+    DataItem,
+    HeloItem,
+    MailItem,
+    RcptItem,
+    Transaction,
+    VrfyItem,
+)
 
 MAX_WEIGHT = 4 << 20
 """Characters of all recipients of a transaction, so that its envelope fits one frame to qmgr."""
 
 
+Answer = Verdict | Refusal | None
+TAKEN = Verdict(accept=True)
+"""Stands for the answer to a question that need not be asked."""
+
+
 class Judge(Conversation):
     """A conversation that takes verdicts."""
 
-    def resolve(self, result: Answered) -> None:
+    def admit(self, verdict: ConnVerdict | Refusal | None) -> Reply | None:
+        """Take what the access map says of the client; return a reply that ends the session.
+
+        A rejection waits for the recipients with delay_checks, unless its rule says quick.
+        """
+        if not isinstance(verdict, ConnVerdict):
+            return reply.NO_SERVICE.fill(self.policy.hostname)
+        self.client_name, self.resolve = verdict.name, verdict.resolve
+        if not verdict.accept:
+            refusal = reply_of(verdict)
+            if not self.policy.delay_checks or verdict.mark == "quick":
+                return refusal
+            self.rejection = refusal
+            return None
+        self.mark = verdict.mark or self.mark
+        self.relay = self.relay or verdict.mark in {"relay", "quick:relay"}
+        self.discard = verdict.discard
+        return None
+
+    def resolve_group(self, result: Answered) -> None:
         """Answer the commands of the group in their order."""
-        group, self.group = self.group, []
+        group, self.group, self.group_closed = self.group, [], False
         self.questions = []
         answers = iter(result.answers)
         if self.ta is not None and isinstance(result.room, TaOpened):
@@ -34,38 +68,72 @@ class Judge(Conversation):
         for item in group:
             if self.closed:
                 return
-            if isinstance(item, MailItem):
-                self._resolve_mail(_refusal_of(next(answers)))
-                continue
-            refusal = item.refusal or _refusal_of(next(answers))
-            if self.ta is None:
+            answer = next(answers) if item.asked else TAKEN
+            if item.discard and self.ta is not None:
+                self.ta.discard = True
+            if isinstance(item, HeloItem):
+                self._resolve_helo(item)
+            elif isinstance(item, DataItem):
+                self._resolve_data(item)
+            elif isinstance(item, MailItem):
+                self._resolve_mail(answer, item.refusal)
+            elif isinstance(item, VrfyItem):
+                self._resolve_vrfy(item, answer)
+            elif self.ta is None:
                 self.say(reply.NEED_MAIL)
             else:
-                self._resolve_rcpt(self.ta, item, refusal, result.room)
+                self._resolve_rcpt(self.ta, item, answer, result.room)
 
-    def _resolve_mail(self, refusal: Reply | None) -> None:
+    def _resolve_helo(self, item: HeloItem) -> None:
+        if item.refusal is None:
+            self.say(item.reply)
+            return
+        self.helo = ""
+        self.say_or_leave(item.refusal)
+
+    def _resolve_data(self, item: DataItem) -> None:
+        """Let content come, or have a chunk that comes anyway dropped."""
+        if item.refusal is None:
+            self.data_wanted = True
+            return
+        self.reset()
+        if self.chunk is not None:
+            self.chunk_refusal = item.refusal
+        else:
+            self.say_or_leave(item.refusal)
+
+    def _resolve_mail(self, answer: Answer, by_filter: Reply | None) -> None:
+        ta, refusal = self.ta, _refusal_of(answer)
+        if ta is None:
+            raise Bug("a sender is judged without a transaction")
+        if isinstance(answer, Verdict):
+            ta.mark = answer.mark if answer.accept else ""
+            ta.discard = ta.discard or (answer.accept and answer.discard)
+            if refusal is not None and self.policy.delay_checks and answer.mark != "quick":
+                ta.rejection = refusal
+                refusal = None
+        refusal = refusal or by_filter
         if refusal is None:
             self.mail_accepted()
             return
-        sender = self.ta.sender if self.ta is not None else ""
-        self.record(events.MAIL_REFUSED, mail=sender, stat=f"{refusal.code} {refusal.text}")
+        self.record(events.MAIL_REFUSED, mail=ta.sender, stat=f"{refusal.code} {refusal.text}")
         self.reset()
         if self.count_nop():
-            self.say(refusal)
+            self.say_or_leave(refusal)
 
     def _resolve_rcpt(
-        self,
-        ta: Transaction,
-        item: RcptItem,
-        refusal: Reply | None,
-        room: TaOpened | Refusal | None,
+        self, ta: Transaction, item: RcptItem, answer: Answer, room: TaOpened | Refusal | None
     ) -> None:
         """Take a recipient or refuse it; a refusal for good counts (SPEC rows X371, X375)."""
-        refusal = refusal or self.check_rcpt_limits(ta)
+        refusal = item.refusal or self._settle_delayed(ta, answer) or self.check_rcpt_limits(ta)
         if refusal is None and not ta.ta_id:
             refusal = reply_of(room) if isinstance(room, Refusal) else reply.TRY_LATER
         if refusal is None:
-            ta.add(item.said)
+            if isinstance(answer, Verdict) and answer.discard:
+                ta.dropped += 1
+                ta.discard = ta.discard or answer.mark == "quick"
+            else:
+                ta.add(item.said)
             self.counters.rcpts += 1
             self.say(reply.RCPT_OK)
             return
@@ -82,7 +150,39 @@ class Judge(Conversation):
             ):
                 self.leave(reply.TOO_MANY_INVALID)
                 return
-        self.say(refusal)
+        self.say_or_leave(refusal)
+
+    def _settle_delayed(self, ta: Transaction, answer: Answer) -> Reply | None:
+        """Return the refusal that a recipient gets: one that waits, or its own (X473)."""
+        refusal = _refusal_of(answer)
+        waiting = self.rejection or ta.rejection
+        if waiting is not None and answer is not None:
+            mark = answer.mark if isinstance(answer, Verdict) and answer.accept else ""
+            return refusal if mark in {"quick:ok", "quick:relay"} else waiting
+        if isinstance(answer, Verdict) and answer.greylisted and refusal is not None:
+            # README 3.9.4: the session ends with 421, or DATA gets the error.
+            if not self.policy.delay_greylisting:
+                return attrs.evolve(refusal, code=421)
+            ta.greylisted = refusal
+            return None
+        return refusal
+
+    def _resolve_vrfy(self, item: VrfyItem, answer: Answer) -> None:
+        """Tell whether mail to a mailbox would be taken (RFC 5321 3.5.3)."""
+        refusal = _refusal_of(answer)
+        if refusal is not None:
+            self.say(refusal)
+        elif isinstance(answer, Verdict) and answer.local:
+            self.say(reply.VERIFIED.fill(item.address))
+        else:
+            self.say(reply.CANNOT_VERIFY)
+
+    def say_or_leave(self, refusal: Reply) -> None:
+        """Say a refusal; 421 ends the session (RFC 5321 3.8)."""
+        if refusal.code == reply.NO_SERVICE.code:
+            self.close(refusal)
+        else:
+            self.say(refusal)
 
     def mail_accepted(self) -> None:
         """Say that the sender is taken."""
@@ -102,14 +202,14 @@ class Judge(Conversation):
         return None
 
 
-def reply_of(refusal: Refusal | Verdict) -> Reply:
+def reply_of(refusal: Refusal | Verdict | ConnVerdict) -> Reply:
     """Return what to tell the client; a refusal without an error code is made temporary."""
     if not 400 <= refusal.code <= 599:
         return reply.TRY_LATER
     return Reply(refusal.code, refusal.status, refusal.text)
 
 
-def _refusal_of(answer: Verdict | Refusal | None) -> Reply | None:
+def _refusal_of(answer: Answer) -> Reply | None:
     """Return the refusal in an answer of smar; none came: try later (SPEC row X009)."""
     if answer is None:
         return reply.TRY_LATER

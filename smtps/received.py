@@ -1,7 +1,7 @@
 """The Received: field, the one line that smx adds to a message.
 
 Kind: core.
-Source: RFC 5321 4.4, RFC 5322 3.6.7; SPEC rows X001, X107; decision D57.
+Source: RFC 5321 4.4, RFC 5322 3.6.7; RFC 3848; SPEC rows X001, X107, X366; decision D57.
 """
 
 import re
@@ -33,8 +33,23 @@ def format_client(client: str) -> str:
     return f"[IPv6:{client}]" if ":" in client else f"[{client}]"
 
 
+def protocol_name(*, esmtp: bool, utf8: bool, tls: bool, auth: bool) -> str:
+    """Return the name of a protocol with its variants (RFC 3848, RFC 6531 4.3)."""
+    if not esmtp:
+        return "SMTP"
+    return f"{'UTF8SMTP' if utf8 else 'ESMTP'}{'S' if tls else ''}{'A' if auth else ''}"
+
+
 def format_received(
-    *, helo: str, client: str, hostname: str, esmtp: bool, ta_id: str, rcpt: str, at_s: float
+    *,
+    helo: str,
+    client: str,
+    hostname: str,
+    protocol: str,
+    ta_id: str,
+    rcpt: str,
+    at_s: float,
+    name: str = "",
 ) -> bytes:
     """Return the field with its CRLF.
 
@@ -42,16 +57,18 @@ def format_received(
         helo: argument of EHLO or HELO as it came.
         client: IP address of the client.
         hostname: our name.
-        esmtp: EHLO was used.
+        protocol: as protocol_name gives it.
         ta_id: transaction id.
         rcpt: the recipient if it is the only one, else empty: several would tell each
             recipient of the others (RFC 5321 7.2).
         at_s: wall clock, seconds.
+        name: verified name of the client, empty where it is not known.
     """
-    name = _STRANGE.sub("?", helo[:_MAX_HELO]) or "unknown"
+    said = _STRANGE.sub("?", helo[:_MAX_HELO]) or "unknown"
+    known = f"{_STRANGE.sub('?', name[:_MAX_HELO])} " if name else ""
     target = f"\r\n\tfor <{rcpt}>" if rcpt else ""
     return (
-        f"Received: from {name} ({format_client(client)})\r\n"
-        f"\tby {hostname} ({PRODUCT}) with {'ESMTP' if esmtp else 'SMTP'} id {ta_id}"
+        f"Received: from {said} ({known}{format_client(client)})\r\n"
+        f"\tby {hostname} ({PRODUCT}) with {protocol} id {ta_id}"
         f"{target};\r\n\t{format_date(at_s)}\r\n"
-    ).encode("ascii")
+    ).encode()

@@ -3,7 +3,16 @@
 import attrs
 
 from libsmx.opttab import SmtpsConf
-from libsmx.wire import MailAsk, RcptAsk, Refusal, SessionGranted, TaCommitted, TaOpened, Verdict
+from libsmx.wire import (
+    ConnVerdict,
+    MailAsk,
+    RcptAsk,
+    Refusal,
+    SessionGranted,
+    TaCommitted,
+    TaOpened,
+    Verdict,
+)
 from smtps.effects import (
     Abort,
     Answered,
@@ -11,10 +20,19 @@ from smtps.effects import (
     Close,
     Commit,
     CommitResult,
+    Consult,
+    Consulted,
+    Delay,
     Discard,
+    ForgetMessage,
+    Inspect,
+    Inspected,
+    Introduce,
+    Introduced,
     Open,
     Opened,
     Record,
+    Said,
     Send,
     Write,
 )
@@ -43,6 +61,10 @@ class World:
     commit: object = attrs.Factory(TaCommitted)
     mail: dict = attrs.Factory(dict)
     rcpt: dict = attrs.Factory(dict)
+    conn: object = attrs.Factory(lambda: ConnVerdict(accept=True))
+    steps: dict = attrs.Factory(dict)
+    """(stage, first word) -> what the filters say."""
+    inspected: object = attrs.Factory(lambda: Inspected(Said()))
 
 
 class Client:
@@ -61,7 +83,10 @@ class Client:
         self.records = []
         self.closed = False
         self._ids = 0
-        self._perform(self.session.opened(granted or SessionGranted()))
+        self.delays = []
+        self.consulted = []
+        self.forgotten = 0
+        self._perform(self.session.opened(granted or SessionGranted(), self.world.conn))
         self.greeting = self.take()
 
     def take(self):
@@ -112,6 +137,17 @@ class Client:
                         del self.files[self.file]
                     case Abort(ta_id):
                         self.aborted.append(ta_id)
+                    case Consult(steps):
+                        self.consulted += steps
+                        result = self._consult(steps)
+                    case Inspect():
+                        result = self.world.inspected
+                    case Introduce():
+                        result = Introduced(SessionGranted(), self.world.conn)
+                    case Delay(seconds):
+                        self.delays.append(seconds)
+                    case ForgetMessage():
+                        self.forgotten += 1
                     case Record(event, fields):
                         assert set(event.fields) == set(fields)
                         self.records.append((event.name, fields))
@@ -128,6 +164,14 @@ class Client:
             return Answered(answers)
         self._ids += 1
         return Answered(answers, f"S{self._ids:016X}00", self.world.room)
+
+    def _consult(self, steps):
+        said = []
+        for step in steps:
+            said.append(self.world.steps.get((step.stage, *step.words[:1]), Said()))
+            if step.stage == "mail" and said[-1].refusal is not None:
+                break
+        return Consulted(tuple(said))
 
     def _judge(self, question):
         if not self.world.smar:

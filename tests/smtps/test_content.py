@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from libsmx.opttab import SmtpsConf
 from smtps.commands import COMMANDS, NOT_IMPLEMENTED, Verb, split_command
-from smtps.content import Content, HopCounter
+from smtps.content import Content, HeaderWatch
 from smtps.policy import Policy, is_over, plain_address
 from smtps.received import format_date, format_received
 from tests.smtps.client import make_policy
@@ -18,7 +18,7 @@ def test_hops_are_counted_alike_however_the_header_is_cut(parts, step):
     content = b"".join(parts)
     header = (b"\r\n" + content).split(b"\r\n\r\n")[0]
     want = header.lower().count(b"\r\nreceived:")
-    counter = HopCounter()
+    counter = HeaderWatch()
     for at in range(0, len(content), step):
         if counter.in_header:
             counter.feed(content[at : at + step])
@@ -26,7 +26,7 @@ def test_hops_are_counted_alike_however_the_header_is_cut(parts, step):
 
 
 def test_content_that_is_refused_is_not_given_out():
-    content = Content(max_size=10, max_hops=25)
+    content = Content(10, SmtpsConf())
     assert content.feed(b"12345\r\n") == (b"12345\r\n", False, b"")
     assert content.feed(b"12345\r\n") == (b"", False, b"")
     assert content.refusal is not None
@@ -40,7 +40,7 @@ def test_received_field_tells_client_host_id_and_date():
         helo="c.test",
         client="2001:db8::1",
         hostname="mx.test",
-        esmtp=True,
+        protocol="ESMTP",
         ta_id="S000000000000000100",
         rcpt="r@b.test",
         at_s=1_700_000_000.9,
@@ -57,7 +57,13 @@ def test_received_field_tells_client_host_id_and_date():
 @given(st.text(max_size=300))
 def test_no_client_name_breaks_the_received_field(helo):
     field = format_received(
-        helo=helo, client="192.0.2.1", hostname="mx.test", esmtp=False, ta_id="S", rcpt="", at_s=0
+        helo=helo,
+        client="192.0.2.1",
+        hostname="mx.test",
+        protocol="SMTP",
+        ta_id="S",
+        rcpt="",
+        at_s=0,
     )
     assert field.count(b"\r\n") == field.count(b"\n") == field.count(b"\r") == 3
     assert field.split(b"\r\n")[0].endswith(b" ([192.0.2.1])")
