@@ -41,6 +41,9 @@ class Pair:
             match effect:
                 case Send(data):
                     self.to_server += data
+                case SendContent(chunk=True):
+                    self.to_server += b"BDAT %d LAST\r\n" % len(self.content) + self.content
+                    self.client.content_sent()
                 case SendContent():
                     stuffer = DotStuffer()
                     for at in range(0, len(self.content), self.block):

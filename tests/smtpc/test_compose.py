@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from libsmx.envelope import DsnReport, Envelope, Recipient, ReportedRcpt
 from libsmx.ids import format_ta_id
-from smtpc.compose import MAX_FULL, Original, compose
+from smtpc.compose import MAX_HEADER, Original, compose
 
 BOUNDARY = "=_0123456789abcdef"
 ORIGINAL = b"Received: by x\r\nSubject: original\r\nFrom: s@example.org\r\n\r\nbody\r\n.\r\n"
@@ -96,10 +96,27 @@ def test_small_original_comes_back_byte_for_byte():
     assert b"\r\n\r\n" + ORIGINAL + b"\r\n--" in result.data
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_large_original_comes_back_as_header_only(whole):
-    data = ORIGINAL + b"x" * MAX_FULL
-    _, message = composed(original=Original(data, whole=whole))
+@pytest.mark.covers("X167")
+@pytest.mark.parametrize("body8", [True, False])
+@pytest.mark.parametrize("mime", [True, False])
+def test_a_large_original_goes_between_two_pieces_of_the_report(mime, body8):
+    """Nobody holds it whole; what is sent is what a small one would have given."""
+    dsn = report(mime=mime)
+    large = compose(envelope(dsn), dsn, BOUNDARY, Original(ORIGINAL[:50], whole=False, body8=body8))
+    assert (large.streamed, large.body8) == (True, body8)
+    small = compose(envelope(dsn), dsn, BOUNDARY, WHOLE)
+    assert not small.streamed
+    sent = large.data + ORIGINAL + large.tail
+    if not body8:
+        assert sent == small.data
+    message = email.message_from_bytes(sent, policy=email.policy.default)
+    assert message["Content-Transfer-Encoding"] == ("8bit" if body8 else "7bit")
+    assert message.get_content_type() == ("multipart/report" if mime else "text/plain")
+
+
+def test_of_a_large_original_the_header_may_come_back():
+    data = ORIGINAL + b"x" * MAX_HEADER
+    _, message = composed(report(headers_only=True), Original(data, whole=False))
     last = list(message.iter_parts())[-1]
     assert last.get_content_type() == "text/rfc822-headers"
     assert last.get_payload().splitlines() == [
@@ -109,9 +126,9 @@ def test_large_original_comes_back_as_header_only(whole):
 
 def test_endless_header_is_cut_at_a_line():
     data = b"X-Long: 0123456789\r\n" * 10_000
-    result, _ = composed(original=Original(data[:MAX_FULL], whole=False))
-    assert len(result.data) < MAX_FULL + 4096
-    assert result.data.count(b"X-Long: 0123456789\r\n") == MAX_FULL // 20
+    result, _ = composed(report(headers_only=True), Original(data[:65536], whole=False))
+    assert len(result.data) < MAX_HEADER + 4096
+    assert result.data.count(b"X-Long: 0123456789\r\n") == MAX_HEADER // 20
     assert b"X-Long: 0123456789\r\n\r\n--" in result.data
 
 
@@ -168,7 +185,11 @@ def test_a_delay_says_until_when_it_is_tried():
 
 @pytest.mark.parametrize(
     ("action", "subject"),
-    [("relayed", "Your mail was relayed"), ("delivered", "Your mail was delivered")],
+    [
+        ("relayed", "Your mail was relayed"),
+        ("delivered", "Your mail was delivered"),
+        ("expanded", "Your mail was passed on"),
+    ],
 )
 def test_success_is_told_with_the_names_that_the_sender_gave(action, subject):
     good = attrs.evolve(
@@ -180,6 +201,44 @@ def test_success_is_told_with_the_names_that_the_sender_gave(action, subject):
     assert whole["Original-Envelope-Id"] == "Q 1"
     assert fields["Original-Recipient"] == "rfc822; old@example.net"
     assert (fields["Action"], fields["Status"]) == (action, "2.0.0")
+
+
+UTF8 = attrs.evolve(
+    RCPT, address="bébé+x@exämple.net", text="550 5.1.1 kein Platz für Bébé", orcpt="utf-8;bé@x"
+)
+UTF8_ORIGINAL = "Subject: grüße\r\nFrom: jürgen@exämple.org\r\n\r\nbody\r\n".encode()
+
+
+@pytest.mark.covers("X167")
+@pytest.mark.parametrize("headers_only", [True, False])
+def test_a_message_with_utf8_gets_a_report_of_rfc_6533(headers_only):
+    dsn = report(UTF8, sender="jürgen@exämple.org", utf8=True, headers_only=headers_only)
+    result, message = composed(dsn, Original(UTF8_ORIGINAL, whole=True))
+    kinds = [part.get_content_type() for part in message.iter_parts()]
+    returned = "message/global-headers" if headers_only else "message/global"
+    assert kinds == ["text/plain", "message/global-delivery-status", returned]
+    assert result.body8
+    assert "\r\nTo: jürgen@exämple.org\r\n".encode() in result.data
+    assert "\r\nFinal-Recipient: utf-8; bébé\\x{2B}x@exämple.net\r\n".encode() in result.data
+    assert "\r\nOriginal-Recipient: utf-8; bé@x\r\n".encode() in result.data
+    assert "; 550 5.1.1 kein Platz für Bébé\r\n".encode() in result.data
+    people = next(message.iter_parts())
+    assert people["Content-Transfer-Encoding"] == "8bit"
+    assert "<bébé+x@exämple.net>" in people.get_content()
+    assert "Subject: grüße\r\n".encode() in result.data
+
+
+def test_what_is_ascii_of_it_stays_as_the_whole_world_reads_it():
+    _, message = composed(report(utf8=True))
+    kinds = [part.get_content_type() for part in message.iter_parts()]
+    assert kinds == ["text/plain", "message/delivery-status", "message/rfc822"]
+
+
+def test_without_smtputf8_a_report_has_no_8bit_address():
+    result, message = composed(report(UTF8))
+    _, fields = status_fields(message)
+    assert fields["Final-Recipient"] == "utf-8; b\\x{E9}b\\x{E9}\\x{2B}x@ex\\x{E4}mple.net"
+    assert result.data.isascii()
 
 
 def test_same_facts_give_the_same_bytes():
@@ -202,9 +261,9 @@ HOSTILE = st.one_of(
 )  # fmt: skip
 
 
-@given(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, st.floats())
+@given(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, st.floats(), st.booleans())
 def test_no_text_of_a_stranger_changes_the_structure(
-    address, status, text, remote, name, wish, at_s
+    address, status, text, remote, name, wish, at_s, utf8
 ):
     """Fields, parts and recipients are those that we meant, whatever texts hold."""
     rcpts = [
@@ -220,7 +279,7 @@ def test_no_text_of_a_stranger_changes_the_structure(
         ),
         attrs.evolve(RCPT, text=text),
     ]
-    dsn = report(*rcpts, sender=address, reporter=name, received_at=at_s, envid=wish)
+    dsn = report(*rcpts, sender=address, reporter=name, received_at=at_s, envid=wish, utf8=utf8)
     result, message = composed(dsn)
     assert result.data.count(b"\n") == result.data.count(b"\r\n") == result.data.count(b"\r")
     assert max(map(len, result.data.split(b"\r\n"))) < 998
@@ -231,5 +290,7 @@ def test_no_text_of_a_stranger_changes_the_structure(
     ]  # fmt: skip
     assert result.data.count(b"\r\n--" + BOUNDARY.encode()) == 4
     assert len(list(message.iter_parts())) == 3
-    assert len(status_fields(message)) == 3
-    assert result.data.isascii()
+    if result.data.isascii():
+        assert len(status_fields(message)) == 3
+    assert result.data.isascii() or utf8
+    assert utf8 or not result.body8
