@@ -38,7 +38,7 @@ def lifetime_s(answer: Answer) -> float:
 
 def size_of(question: Question, answer: Answer) -> int:
     """Return about how many bytes of memory an entry takes."""
-    size = ENTRY_BYTES + len(question.name) + len(answer.detail)
+    size = ENTRY_BYTES + len(question.name) + len(answer.detail) + 4 * len(answer.text)
     for _, host in answer.mx:
         size += 2 * TEXT_BYTES + len(host)
     for text in (*answer.addresses, *answer.names):
@@ -116,7 +116,8 @@ class Cache:
             entry = old
         else:
             expires = now_s + lifetime_s(answer)
-            stale = 0.0 if answer.outcome is Outcome.FAILED else self._stale_s
+            once = answer.outcome is Outcome.FAILED or question.kind == "MAP"
+            stale = 0.0 if once else self._stale_s
             entry = _Entry(answer, expires, expires + stale, size_of(question, answer))
         self._entries[question] = entry
         self.used_bytes += entry.size

@@ -21,7 +21,8 @@ MAX_RECORDS = 30
 """Most records kept of one answer, the best for MX: bounds what a stranger's zone can fill."""
 _NAME_RE = re.compile(r"(?=.{1,253}\Z)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 
-Kind = Literal["MX", "A", "AAAA", "PTR"]
+Kind = Literal["MX", "A", "AAAA", "PTR", "MAP"]
+"""Types of DNS records; MAP is a question for a map that answers later (smar/maps.py)."""
 
 
 class Question(NamedTuple):
@@ -61,6 +62,8 @@ class Answer:
     """Text form, in the order of the response."""
     names: tuple[str, ...] = ()
     """Host names of an address (PTR), lower case without the final dot."""
+    text: str = ""
+    """Value of a map's key (MAP)."""
     ttl_s: float = 0
     """How long the answer may be used again."""
     detail: str = ""
