@@ -7,6 +7,28 @@ import attrs
 import trio
 
 
+class TlsSocket:
+    """The two calls of a socket that a peer uses, over TLS."""
+
+    def __init__(self, sock, context):
+        self.stream = trio.SSLStream(
+            trio.SocketStream(sock), context, server_side=True, https_compatible=True
+        )
+
+    async def send(self, data):
+        await self.stream.send_all(data)
+        return len(data)
+
+    async def recv(self, size):
+        return await self.stream.receive_some(size)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        pass
+
+
 @attrs.define
 class Message:
     """What one transaction brought."""
@@ -32,6 +54,15 @@ class Peer:
     sessions: int = 0
     messages: list = attrs.field(factory=list)
     quits: int = 0
+    tls: object = None
+    """Context of module ssl: STARTTLS is offered and used."""
+    implicit: bool = False
+    """TLS from the first byte."""
+    handshakes: list = attrs.field(factory=list)
+    """(version, resumed, certificate of the client or None) of each."""
+    helos: list = attrs.field(factory=list)
+    clients: list = attrs.field(factory=list)
+    """Address of each client."""
     address: tuple = ()
 
     async def listen(self, nursery, address="127.0.0.1", family=socket.AF_INET):
@@ -46,16 +77,29 @@ class Peer:
     async def _accept(self, listener, nursery):
         with listener:
             while True:
-                sock, _ = await listener.accept()
+                sock, client = await listener.accept()
                 self.sessions += 1
+                self.clients.append(client)
                 nursery.start_soon(self._serve, sock)
 
     async def _serve(self, sock):
         with sock:
             try:
                 await self._talk(sock)
-            except (OSError, EOFError):
+            except (OSError, EOFError, trio.BrokenResourceError):
                 return
+
+    async def _handshake(self, sock):
+        wrapped = TlsSocket(sock, self.tls)
+        await wrapped.stream.do_handshake()
+        self.handshakes.append(
+            (
+                wrapped.stream.version(),
+                wrapped.stream.session_reused,
+                wrapped.stream.getpeercert(),
+            )
+        )
+        return wrapped
 
     async def _say(self, sock, verb, default):
         replies = self.replies.get(verb)
@@ -84,13 +128,32 @@ class Peer:
     _buffers: dict = attrs.field(factory=dict)
 
     async def _talk(self, sock):
+        if self.implicit:
+            sock = await self._handshake(sock)
         await self._say(sock, "greeting", self.greeting)
         mail, rcpts, taken = b"", [], 0
         while True:
             line = await self._read_until(sock, b"\r\n")
             verb = re.match(rb"[A-Z]*", line)[0].decode()
             if verb in {"EHLO", "LHLO"}:
-                await self._say(sock, verb, self.ehlo)
+                self.helos.append(line.decode())
+                offer = self.tls is not None and not isinstance(sock, TlsSocket)
+                await self._say(sock, verb, b"250-peer\r\n250-STARTTLS\r\n" * offer + self.ehlo)
+            elif verb == "STARTTLS":
+                reply = await self._say(sock, verb, b"220 2.0.0 go\r\n")
+                if reply.startswith(b"220"):
+                    sock = await self._handshake(sock)
+            elif verb == "BDAT":
+                size = int(line.split()[1])
+                while len(self._buffer(sock)) < size:
+                    data = await sock.recv(65536)
+                    if not data:
+                        raise EOFError
+                    self._buffers[sock] += data
+                data, self._buffers[sock] = self._buffers[sock][:size], self._buffers[sock][size:]
+                self.messages.append(Message(mail, rcpts, data))
+                for _ in rcpts if self.lmtp else rcpts[:1]:
+                    await self._say(sock, "dot", b"250 2.0.0 taken\r\n")
             elif verb == "MAIL":
                 reply = await self._say(sock, verb, b"250 2.1.0 ok\r\n")
                 mail, rcpts = line if reply.startswith(b"2") else b"", []
