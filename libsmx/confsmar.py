@@ -67,6 +67,14 @@ def _problems(conf: SmarConf, built: Built) -> Iterator[tuple[Where, str]]:
             yield where, f"access_map.name: {text}"
         if ("access_map", "file") in built.places:
             yield where, "access_map: give file or name, not both"
+    yield from _blacklist_problems(conf)
+    yield from _greylist_problems(conf)
+    if not conf.address_delimiter:
+        yield ("address_delimiter",), "address_delimiter: one character is required"
+
+
+def _blacklist_problems(conf: SmarConf) -> Iterator[tuple[Where, str]]:
+    """Yield what is wrong in the sections dnsbl."""
     for number, blacklist in enumerate(conf.dnsbl):
         for option in ("domain", "tag"):
             if not getattr(blacklist, option):
@@ -74,8 +82,25 @@ def _problems(conf: SmarConf, built: Built) -> Iterator[tuple[Where, str]]:
         if blacklist.tag.lower() in TAGS:
             text = f"dnsbl.tag: {blacklist.tag} is a tag of other entries; choose another"
             yield ("dnsbl", number, "tag"), text
-    if not conf.address_delimiter:
-        yield ("address_delimiter",), "address_delimiter: one character is required"
+
+
+def _greylist_problems(conf: SmarConf) -> Iterator[tuple[Where, str]]:
+    """Yield what is wrong in the sections greylisting."""
+    for number, grey in enumerate(conf.greylisting):
+        if number:
+            yield ("greylisting", number), "greylisting: given twice; one section holds everything"
+        if grey.grey_wait >= grey.grey_expire:
+            text = "grey_wait must be smaller than grey_expire, else nobody can ever confirm"
+            yield ("greylisting", number, "grey_expire"), f"greylisting: {text}"
+        if grey.white_expire > grey.white_timeout:
+            text = "white_expire must not be larger than white_timeout"
+            yield ("greylisting", number, "white_timeout"), f"greylisting: {text}"
+        if (~grey.netmask & 0xFFFFFFFF) & ((~grey.netmask & 0xFFFFFFFF) + 1):
+            text = f"netmask: 0x{grey.netmask:08X} has a gap; as 0xFFFFFF00"
+            yield ("greylisting", number, "netmask"), f"greylisting.{text}"
+        if grey.main_db_name == grey.secondary_db_name:
+            text = "main_DB_name and secondary_DB_name must differ"
+            yield ("greylisting", number, "secondary_db_name"), f"greylisting: {text}"
 
 
 def _undeclared(name: str, declared: list[str]) -> str:

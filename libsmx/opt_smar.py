@@ -12,6 +12,7 @@ from libsmx.kinds import ListOf, Path, String
 from libsmx.netkinds import Endpoint, EndpointKind
 from libsmx.opt_shared import SECONDS, LogConf, ServiceConf, log_level, log_section
 from libsmx.opt_smar_dns import DnsblConf, DnsConf
+from libsmx.opt_smar_grey import GreylistConf
 from libsmx.opt_smar_maps import AccessMapConf, MapConf
 from libsmx.options import option, section, shared
 
@@ -83,6 +84,14 @@ class SmarConf:
         doc="A DNS blacklist; clients are looked up in all of them at the same time when they "
         "connect, if the server has the flag access. The access map says what follows; the lists "
         "are looked up there in their order, and the first entry found decides.",
+    )
+    greylisting: tuple[GreylistConf, ...] = section(
+        "greylisting",
+        GreylistConf,
+        repeat=True,
+        doc="A client that is not known has to come again before it may send mail. In effect "
+        "if this section is given, an empty one for the defaults, for the servers that have the "
+        "flag greylisting. Given once at most.",
     )
     dns: DnsConf = shared(DnsConf)
     service: ServiceConf = shared(ServiceConf)

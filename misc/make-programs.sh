@@ -5,7 +5,7 @@
 set -u
 python=$1 dir=$2
 shift 2
-[ $# -gt 0 ] || set -- mcp qmgr smtps smtpc smar qmgrctl smxconf createmap smxpasswd smxq-check smxsink smxrun
+[ $# -gt 0 ] || set -- mcp qmgr smtps smtpc smar qmgrctl smxconf createmap smxpasswd smxq-check smxgrey smxsink smxrun
 mkdir -p "$dir" || exit 73
 for name; do
     case $name in
@@ -14,6 +14,7 @@ for name; do
     smxconf) module=libsmx.smxconf ;;
     smxq-check) module=qmgr.smxqcheck ;;
     createmap) module=libsmx.createmap ;;
+    smxgrey) module=smar.smxgrey ;;
     smxpasswd) module=libsmx.smxpasswd ;;
     smxsink) module=smxtools.sink ;;
     smxrun) module=smxtools.quickstart ;;

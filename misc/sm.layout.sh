@@ -31,6 +31,7 @@ layout() {
     echo "dir $SMXQUSER $SMXQGROUP 700 $SMXQDIR/ibdb"
     echo "dir $SMXQUSER $SMXQGROUP 700 $SMXQDIR/ibdb/ibdb"
     echo "dir $SMXQUSER $SMXMGROUP 2770 $SMXQDIR/qmsmar"
+    echo "dir $SMXMUSER $SMXMGROUP 700 $SMXQDIR/smar"
     echo "dir $SMXQUSER $SMXCGROUP 2770 $SMXQDIR/qmsmtpc"
     echo "dir $SMXQUSER $SMXSGROUP 2770 $SMXQDIR/qmsmtps"
     echo "dir $SMXSUSER $SMXSGROUP 750 $SMXQDIR/smtps"

@@ -17,6 +17,7 @@ from libsmx.opttab import SmarConf
 from libsmx.process import Context, Daemon
 from smar.desk import Desk
 from smar.events import MAILERTABLE_READ
+from smar.greydoor import open_door
 from smar.mailertable import Mailertable, read_mailertable
 from smar.nameservice import start_flights, this_site
 from smar.route import Router
@@ -56,13 +57,18 @@ async def serve(ctx: Context, task_status: trio.TaskStatus[None]) -> None:
     async with trio.open_nursery() as nursery:
         flights = start_flights(nursery, ctx)
         router = Router(table, this_site(ctx))
-        desk = Desk(Checks(table, hostname), router, flights, log, ctx.clock)
+        door = await open_door(ctx, nursery)
+        desk = Desk(Checks(table, hostname), router, flights, log, ctx.clock, door)
         server = Server(
             ctx.globals.smar_socket,
             SOCKET_MODE,
             "smar",
             desk.handle,
-            clients={"smtps": ctx.uids["smtps"], "qmgr": ctx.uids["qmgr"]},
+            clients={
+                "smtps": ctx.uids["smtps"],
+                "qmgr": ctx.uids["qmgr"],
+                "smxgrey": ctx.uids["smar"] | {0},
+            },
             log=log,
         )
         await nursery.start(server.run)
@@ -70,6 +76,8 @@ async def serve(ctx: Context, task_status: trio.TaskStatus[None]) -> None:
         await ctx.stop.wait()
         with trio.move_on_after(conf.shutdown_timeout):
             await flights.drained()
+        if door.greylist is not None:
+            await door.greylist.close()
         nursery.cancel_scope.cancel()
 
 

@@ -4,7 +4,7 @@ Kind: shell.
 
 A question that mailertable and cache can answer is answered before the handler returns, so
 that all answers of one batch leave in one write.
-Messages: wire.CHANNELS, smtps -> smar and qmgr -> smar.
+Messages: wire.CHANNELS, smtps -> smar, qmgr -> smar and smxgrey -> smar.
 """
 
 from libsmx.channel import Channel
@@ -21,8 +21,10 @@ from libsmx.wire import (
     RouteAsk,
     Verdict,
 )
+from libsmx.wire_grey import GreyAsk
 from smar.events import NO_ROUTE, OVERLOADED, RCPT_REFUSED, SENDER_REFUSED
 from smar.flights import Flights
+from smar.greydoor import GreyDoor
 from smar.route import Router, no_route
 from smar.verdict import BUSY, Checks
 
@@ -39,11 +41,19 @@ class Desk:
         flights: gets what the DNS has to say.
         log: gets refusals.
         clock: spaces the log lines of an overload.
+        door: the greylist's.
     """
 
     def __init__(
-        self, checks: Checks, router: Router, flights: Flights, log: Log, clock: Clock
+        self,
+        checks: Checks,
+        router: Router,
+        flights: Flights,
+        log: Log,
+        clock: Clock,
+        door: GreyDoor,
     ) -> None:
+        self._door = door
         self._checks = checks
         self._router = router
         self._flights = flights
@@ -56,7 +66,11 @@ class Desk:
         """Answer one request, now or when the DNS has answered."""
         match message:
             case RcptAsk():
-                channel.post(self._rcpt(message), rid)
+                self._door.settle(
+                    message, self._rcpt(message), lambda verdict: channel.post(verdict, rid)
+                )
+            case GreyAsk():
+                self._door.handle(channel, message, rid)
             case MailAsk():
                 self._mail(channel, message, rid)
             case RouteAsk():

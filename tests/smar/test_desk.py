@@ -11,6 +11,8 @@ from smar import flights as module
 from smar.cache import Cache
 from smar.desk import OVERLOAD_LOG_S, Desk
 from smar.flights import Flights
+from smar.greydoor import GreyDoor
+from smar.greygate import refusal
 from smar.mailertable import read_mailertable
 from smar.route import Router
 from smar.site import Site
@@ -31,7 +33,7 @@ class Posted:
 
 
 class Bench:
-    def __init__(self, nursery, zone=None):
+    def __init__(self, nursery, zone=None, greylist=None):
         zone = zone or Zone(MX={"example.org": mx("10 a.x")}, A={"a.x": "192.0.2.1"})
 
         async def ask(question):
@@ -47,6 +49,7 @@ class Bench:
             self.flights,
             self.log,
             self.clock,
+            GreyDoor(greylist, refusal(421), nursery, self.clock, self.log),
         )
         self.channel = Posted()
 
