@@ -72,6 +72,9 @@ _SMTPC = (
     _of("da_session_opened", "sessions_opened", "sessions", "Delivery sessions that stood."),
     _of("da_session_closed", "sessions_closed", "sessions", "Delivery sessions that ended."),
     _of("connect_failed", "connects_failed", "attempts", "Addresses that could not be used."),
+    _of("tls_started", "tls_sessions", "sessions", "Delivery sessions under TLS."),
+    _of("tls_started", "tls_resumed", "sessions", "Those of them that resumed another.", "resumed"),
+    _of("tls_failed", "tls_failed", "attempts", "TLS handshakes that failed."),
     _of("outcome_unknown", "outcomes_unknown", "transactions",
         "Connections that broke before the last reply: the mail may arrive twice."),
 )  # fmt: skip
