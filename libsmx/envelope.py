@@ -84,6 +84,8 @@ class DsnReport:
     """Return the header of the message only."""
     mime: bool = True
     """multipart/report; else plain text."""
+    utf8: bool = False
+    """The message came with SMTPUTF8: the report may hold UTF-8 (RFC 6533)."""
 
 
 @attrs.frozen(kw_only=True)

@@ -117,6 +117,16 @@ class DsnConf:
         doc="How long a failed recipient waits for others of its transaction, so that one "
         "report tells of all. It does not wait when no other recipient is under delivery.",
     )
+    max_returned_size: int = option(
+        "max_returned_size",
+        KILOBYTES,
+        "32MB",
+        low="0",
+        high="2GB",
+        rows="X167",
+        doc="Greatest message that a report brings back whole, also where its sender asks for "
+        "it (RET=FULL); of larger ones the header comes back. It takes no memory.",
+    )
     double_bounce_address: str = option(
         "double_bounce_address",
         String("mail address", r"[!-~]+@[!-~]+", "user@domain is expected"),

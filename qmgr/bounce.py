@@ -87,7 +87,10 @@ def carries_whole(envelope: Envelope, action: str, limits: Limits) -> bool:
     """Tell whether the next report brings the whole message back (SPEC rows X166, X167).
 
     RFC 3461 4.3: only where something failed, and as RET says; without RET the first time.
+    A message that is too large never comes back whole.
     """
+    if envelope.size > limits.dsn_max_returned:
+        return False
     if action != FAILED or limits.dsn_header_only or envelope.ret == "HDRS":
         return False
     return envelope.ret == "FULL" or not envelope.returned
@@ -126,6 +129,8 @@ def make_reports(
                 rcpts=[Recipient(idx=0, address=to, notify="NEVER")],
                 size=envelope.size,
                 body8=envelope.body8,
+                # Only the field To of a report can need it.
+                smtputf8=envelope.smtputf8 and not to.isascii(),
                 received_at=now_s,
                 dsn=DsnReport(
                     ta_id=envelope.ta_id,
@@ -136,6 +141,7 @@ def make_reports(
                     envid=envelope.envid,
                     headers_only=not whole,
                     mime=limits.dsn_mime,
+                    utf8=envelope.smtputf8,
                 ),
             )
         )

@@ -51,6 +51,8 @@ class Limits:
     """Reports never carry the whole message."""
     dsn_mime: bool = True
     """Reports are multipart/report; else plain text."""
+    dsn_max_returned: int = 32 << 20
+    """Greatest message that a report carries whole, bytes."""
     double_bounce: str = ""
     """Who is told when mail with the null sender fails; empty: nobody."""
     hostname: str = "localhost"
@@ -83,6 +85,7 @@ def from_conf(conf: QmgrConf, hostname: str) -> Limits:
         dsn_merge_s=conf.dsn_handling.merge_delay_max,
         dsn_header_only="header_only" in conf.dsn_handling.flags,
         dsn_mime="mime_format" in conf.dsn_handling.flags,
+        dsn_max_returned=conf.dsn_handling.max_returned_size * 1024,
         double_bounce=conf.dsn_handling.double_bounce_address,
         hostname=hostname,
     )

@@ -5,10 +5,11 @@ Kind: core.
 A DSN travels through the queue as its facts (libsmx.envelope.DsnReport) and becomes a message
 only here, while it is sent. The same facts give the same bytes, apart from the boundary, so
 that a second attempt sends the same message. Texts of strangers go through ``_line``: no
-control character, no line end and nothing that is not ASCII gets out of it, so nobody can add
-a field or a part.
-Source: RFC 3461, RFC 3464, RFC 6522, RFC 5321 4.5.5, RFC 3834 (Auto-Submitted); SPEC rows
-X165-X168, D18.
+control character and no line end gets out of it, and what is not ASCII only where the message
+came with SMTPUTF8 (RFC 6533), so nobody can add a field or a part. A large original is not held
+here: the report ends before it and goes on behind it.
+Source: RFC 3461, RFC 3464, RFC 6522, RFC 6533, RFC 5321 4.5.5, RFC 3834 (Auto-Submitted); SPEC
+rows X165-X168, D18.
 """
 
 import datetime
@@ -19,17 +20,17 @@ import attrs
 
 from libsmx.envelope import DsnReport, Envelope, ReportedRcpt
 
-MAX_FULL = 50 * 1024
-"""Originals up to this size come back whole, of larger ones the header only; bytes."""
 MAX_HEADER = 50 * 1024
 """Longest part of a header that comes back, bytes."""
 MAX_LINE = 900
-"""Longest line written, characters; RFC 5322 2.1.1 allows 998."""
+"""Longest text in a line, bytes; RFC 5322 2.1.1 allows lines of 998."""
 
 _UNSAFE = re.compile(r"[^ -~]+")
+_ESCAPED = re.compile(r"[ +=\\]")
+_ESCAPED_7BIT = re.compile(r"[ +=\\]|[^ -~]")
 _REPLY_RE = re.compile(r"[2-5][0-9][0-9][ -]")
 _TYPE_RE = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,31}")
-_CLASS = {"failed": 5, "delayed": 4, "relayed": 2, "delivered": 2}
+_CLASS = {"failed": 5, "delayed": 4, "relayed": 2, "expanded": 2, "delivered": 2}
 """Actions, and the class of the status code where none fits."""
 _STATUS_RE = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 
@@ -39,12 +40,14 @@ class Original:
     """What is known of the message that is reported on.
 
     Attributes:
-        data: its first bytes, ``MAX_FULL`` or all.
+        data: its first bytes, MAX_HEADER at least, or all.
         whole: data is all of it.
+        body8: it was declared to have 8-bit bytes; looked at where data is not all.
     """
 
     data: bytes
     whole: bool
+    body8: bool = False
 
 
 @attrs.frozen
@@ -52,12 +55,16 @@ class Composed:
     """A finished notification.
 
     Attributes:
-        data: header and body, all line ends CRLF.
-        body8: data has 8-bit bytes.
+        data: header and body, all line ends CRLF; up to the original where that is not held.
+        body8: it has 8-bit bytes.
+        tail: what comes behind the original that is not held.
+        streamed: the original's file stands between data and tail.
     """
 
     data: bytes
     body8: bool
+    tail: bytes = b""
+    streamed: bool = False
 
 
 @attrs.frozen
@@ -99,7 +106,20 @@ _RELAYED = _Words(
     ),
     "relayed message",
 )
-_WORDS = {"delayed": _DELAYED, "delivered": _SUCCESS, "relayed": _RELAYED}
+_EXPANDED = _Words(
+    "Your mail was passed on",
+    (
+        "Your message was passed on to the addresses that the recipients below stand",
+        "for, as you asked to be told.",
+    ),
+    "message",
+)
+_WORDS = {
+    "delayed": _DELAYED,
+    "delivered": _SUCCESS,
+    "relayed": _RELAYED,
+    "expanded": _EXPANDED,
+}
 
 
 def _words(report: DsnReport) -> _Words:
@@ -117,122 +137,144 @@ def compose(
         boundary: printable, and not in the original; random. Plain text has no use for it.
         original: None where the content file is gone: the report goes without it.
     """
-    if original is not None and report.headers_only:
-        original = attrs.evolve(original, whole=False)
-    returned = _returned(original)
-    body8 = not returned.isascii()
+    returned = _Returned(original, report)
     reporter = _atom(report.reporter) or "localhost"
     head = [
         f"From: Mail Delivery System <MAILER-DAEMON@{reporter}>",
-        f"To: {_line(report.sender)}",
+        f"To: {_line(report.sender, utf8=report.utf8)}",
         f"Subject: {_words(report).subject}",
         f"Date: {_date(envelope.received_at)}",
         f"Message-ID: <{envelope.ta_id}@{reporter}>",
         "Auto-Submitted: auto-replied",
         "MIME-Version: 1.0",
     ]
+    people = _for_people(report, reporter, returned)
+    programs = _for_programs(report, reporter)
+    body8 = returned.body8 or not "".join((*head, *people, *programs)).isascii()
     encoding = f"Content-Transfer-Encoding: {'8bit' if body8 else '7bit'}"
     if report.mime:
-        data = _multipart(head, encoding, report, reporter, boundary, original, returned)
+        lines = _multipart([*head, encoding], boundary, people, programs)
+        lines += returned.part(boundary, _words(report).name)
+        tail = f"\r\n--{boundary}--\r\n".encode("ascii")
     else:
-        data = _plain(head, encoding, report, reporter, original, returned)
-    return Composed(data, body8)
+        lines = _plain([*head, encoding], people, programs, body8=body8) + returned.heading()
+        tail = b""
+    data = "\r\n".join(lines).encode("utf-8", "replace")
+    if returned.streamed:
+        return Composed(data, body8, tail, streamed=True)
+    return Composed(data + returned.data + tail, body8)
 
 
-def _multipart(
-    head: list[str],
-    encoding: str,
-    report: DsnReport,
-    reporter: str,
-    boundary: str,
-    original: Original | None,
-    returned: bytes,
-) -> bytes:
-    """Return the notification as multipart/report (RFC 6522, RFC 3464)."""
-    words = _words(report)
-    parts = [
-        *head,
+class _Returned:
+    """The part of the original that comes back.
+
+    Attributes:
+        data: it, with CRLF line ends; empty where it is streamed.
+        streamed: all of the file comes back, and is not held here.
+        full: all of the message comes back.
+        body8: it has 8-bit bytes, or may have.
+        missing: there is no original.
+    """
+
+    def __init__(self, original: Original | None, report: DsnReport) -> None:
+        self.missing = original is None
+        self.full = original is not None and not report.headers_only
+        self.streamed = original is not None and self.full and not original.whole
+        self.data = b""
+        self.body8 = self._global = False
+        if original is None:
+            return
+        header, separator, _ = original.data.partition(b"\r\n\r\n")
+        self._global = report.utf8 and not header.isascii()
+        self.body8 = self._global
+        if self.streamed:
+            self.body8 |= original.body8
+            return
+        self.data = original.data
+        if not self.full:
+            header, separator, _ = original.data[:MAX_HEADER].partition(b"\r\n\r\n")
+            # A header cut in the middle ends with its last whole line.
+            self.data = header + b"\r\n" if separator else header[: header.rfind(b"\r\n") + 2]
+        # Content is stored with CRLF only; a damaged file shall not make us send anything else.
+        data = self.data
+        if data.count(b"\n") != data.count(b"\r\n") or data.count(b"\r") != data.count(b"\r\n"):
+            self.data = re.sub(rb"\r\n|\r|\n", b"\r\n", data)
+        self.body8 = not self.data.isascii()
+
+    def part(self, boundary: str, name: str) -> list[str]:
+        """Return the lines before it in a multipart/report (RFC 6522 3, RFC 6533 4)."""
+        if self.missing:
+            return []
+        if self._global:
+            kind = "message/global" if self.full else "message/global-headers"
+        else:
+            kind = "message/rfc822" if self.full else "text/rfc822-headers"
+        return [
+            f"--{boundary}",
+            f"Content-Type: {kind}",
+            f"Content-Description: {'' if self.full else 'Header of the '}{name}",
+            f"Content-Transfer-Encoding: {'8bit' if self.body8 else '7bit'}",
+            "",
+            "",
+        ]
+
+    def heading(self) -> list[str]:
+        """Return the lines before it in plain text."""
+        if self.missing:
+            return []
+        return ["----- Message -----" if self.full else "----- Header -----", "", ""]
+
+
+def _multipart(head: list[str], boundary: str, people: list[str], programs: list[str]) -> list[str]:
+    """Return a multipart/report (RFC 6522, RFC 3464, RFC 6533) without its last part."""
+    charset, encoding = "us-ascii", []
+    if not "".join(people).isascii():
+        charset, encoding = "utf-8", ["Content-Transfer-Encoding: 8bit"]
+    kind, encoded = "message/delivery-status", []
+    if not "".join(programs).isascii():
+        kind, encoded = "message/global-delivery-status", ["Content-Transfer-Encoding: 8bit"]
+    return [
+        *head[:-1],
         "Content-Type: multipart/report; report-type=delivery-status;",
         f'\tboundary="{boundary}"',
-        encoding,
+        head[-1],
         "",
         "This is a report in MIME format.",
         "",
         f"--{boundary}",
-        "Content-Type: text/plain; charset=us-ascii",
+        f"Content-Type: text/plain; charset={charset}",
+        *encoding,
         "Content-Description: Notification",
         "",
-        *_for_people(report, reporter, original),
+        *people,
         "",
         f"--{boundary}",
-        "Content-Type: message/delivery-status",
+        f"Content-Type: {kind}",
+        *encoded,
         "Content-Description: Delivery report",
         "",
-        *_for_programs(report, reporter),
+        *programs,
         "",
     ]
-    if original is not None:
-        full = _is_full(original)
-        parts += [
-            f"--{boundary}",
-            f"Content-Type: {'message/rfc822' if full else 'text/rfc822-headers'}",
-            f"Content-Description: {'' if full else 'Header of the '}{words.name}",
-            encoding,
-            "",
-            "",
-        ]
-    text = "\r\n".join(parts).encode("ascii")
-    return text + returned + f"\r\n--{boundary}--\r\n".encode("ascii")
 
 
-def _plain(
-    head: list[str],
-    encoding: str,
-    report: DsnReport,
-    reporter: str,
-    original: Original | None,
-    returned: bytes,
-) -> bytes:
-    """Return the notification as plain text: the same facts, no parts (SPEC row X168)."""
-    charset = "us-ascii" if returned.isascii() else "unknown-8bit"
-    lines = [
-        *head,
-        f"Content-Type: text/plain; charset={charset}",
-        encoding,
+def _plain(head: list[str], people: list[str], programs: list[str], *, body8: bool) -> list[str]:
+    """Return the lines of plain text: the same facts, no parts (SPEC row X168)."""
+    return [
+        *head[:-1],
+        f"Content-Type: text/plain; charset={'unknown-8bit' if body8 else 'us-ascii'}",
+        head[-1],
         "",
-        *_for_people(report, reporter, original),
+        *people,
         "",
         "----- Report -----",
         "",
-        *_for_programs(report, reporter),
+        *programs,
         "",
     ]
-    if original is not None:
-        lines += ["----- Message -----" if _is_full(original) else "----- Header -----", "", ""]
-    return "\r\n".join(lines).encode("ascii") + returned
 
 
-def _is_full(original: Original) -> bool:
-    return original.whole and len(original.data) <= MAX_FULL
-
-
-def _returned(original: Original | None) -> bytes:
-    """Return the part of the original that comes back, with CRLF line ends."""
-    if original is None:
-        return b""
-    if _is_full(original):
-        data = original.data
-    else:
-        head, separator, _ = original.data[:MAX_HEADER].partition(b"\r\n\r\n")
-        # a header cut in the middle ends with its last whole line
-        data = head + b"\r\n" if separator else head[: head.rfind(b"\r\n") + 2]
-    # Content is stored with CRLF only; a damaged file shall not make us send anything else.
-    if data.count(b"\n") != data.count(b"\r\n") or data.count(b"\r") != data.count(b"\r\n"):
-        data = re.sub(rb"\r\n|\r|\n", b"\r\n", data)
-    return data
-
-
-def _for_people(report: DsnReport, reporter: str, original: Original | None) -> list[str]:
+def _for_people(report: DsnReport, reporter: str, returned: _Returned) -> list[str]:
     """Return the lines of the first part (RFC 6522 3)."""
     lines = [
         f"This is the mail system at {reporter}.",
@@ -247,11 +289,12 @@ def _for_people(report: DsnReport, reporter: str, original: Original | None) -> 
         lines.append(f"Tried until:   {_date(until)}")
     for rcpt in report.rcpts:
         where = f" ({_line(rcpt.remote, 150)} said)" if rcpt.remote else ""
-        lines += ["", f"<{_line(rcpt.address, 800)}>{where}:", f"    {_line(rcpt.text)}"]
+        address = _line(rcpt.address, 800, utf8=report.utf8)
+        lines += ["", f"<{address}>{where}:", f"    {_line(rcpt.text, utf8=report.utf8)}"]
     lines.append("")
-    if original is None:
+    if returned.missing:
         lines.append("The message itself is not available any more.")
-    elif _is_full(original):
+    elif returned.full:
         lines.append("The message itself follows behind the report for programs.")
     else:
         lines.append("The header of the message follows behind the report for programs.")
@@ -263,27 +306,28 @@ def _for_programs(report: DsnReport, reporter: str) -> list[str]:
     lines = [f"Original-Envelope-Id: {_line(report.envid)}"] if report.envid.strip() else []
     lines += [f"Reporting-MTA: dns; {reporter}", f"Arrival-Date: {_date(report.received_at)}"]
     for rcpt in report.rcpts:
-        lines += ["", *_rcpt_fields(rcpt)]
+        lines += ["", *_rcpt_fields(rcpt, utf8=report.utf8)]
     return lines
 
 
-def _rcpt_fields(rcpt: ReportedRcpt) -> list[str]:
-    """Return the fields of one recipient (RFC 3464 2.3)."""
+def _rcpt_fields(rcpt: ReportedRcpt, *, utf8: bool) -> list[str]:
+    """Return the fields of one recipient (RFC 3464 2.3, RFC 6533 3)."""
     action = rcpt.action if rcpt.action in _CLASS else "failed"
     status = rcpt.status if _STATUS_RE.fullmatch(rcpt.status) else f"{_CLASS[action]}.0.0"
     kind, _, original = rcpt.orcpt.partition(";")
     fields = []
     if _TYPE_RE.fullmatch(kind) and original.strip():
-        fields.append(f"Original-Recipient: {kind}; {_line(original)}")
+        fields.append(f"Original-Recipient: {_address(kind, original, utf8=utf8)}")
     fields += [
-        f"Final-Recipient: rfc822; {_line(rcpt.address)}",
+        f"Final-Recipient: {_address('rfc822', rcpt.address, utf8=utf8)}",
         f"Action: {action}",
         f"Status: {status}",
     ]
     if rcpt.remote:
         fields.append(f"Remote-MTA: dns; {_line(rcpt.remote)}")
+    text = _line(rcpt.text, utf8=utf8)
     said = bool(rcpt.remote) and _REPLY_RE.match(rcpt.text) is not None
-    fields.append(f"Diagnostic-Code: {'smtp' if said else 'X-smX'}; {_line(rcpt.text) or 'none'}")
+    fields.append(f"Diagnostic-Code: {'smtp' if said else 'X-smX'}; {text or 'none'}")
     if rcpt.attempt_at > 0:
         fields.append(f"Last-Attempt-Date: {_date(rcpt.attempt_at)}")
     if action == "delayed" and rcpt.retry_until > 0:
@@ -291,10 +335,28 @@ def _rcpt_fields(rcpt: ReportedRcpt) -> list[str]:
     return fields
 
 
-def _line(text: str, most: int = MAX_LINE) -> str:
-    """Return a stranger's text as part of one line, at most so many characters of it."""
-    plain = _UNSAFE.sub("?", text).strip()
-    return plain if len(plain) <= most else plain[: most - 3] + "..."
+def _address(kind: str, address: str, *, utf8: bool) -> str:
+    """Return an address with its type; one that is not ASCII in a form of RFC 6533 3."""
+    if address.isascii() and kind.lower() != "utf-8":
+        return f"{kind}; {_line(address)}"
+    printable = "".join(char if char.isprintable() else "?" for char in address).strip()
+    pattern = _ESCAPED if utf8 else _ESCAPED_7BIT
+    return "utf-8; " + _cut(pattern.sub(lambda m: f"\\x{{{ord(m[0]):02X}}}", printable), MAX_LINE)
+
+
+def _line(text: str, most: int = MAX_LINE, *, utf8: bool = False) -> str:
+    """Return a stranger's text as part of one line, at most so many bytes of it."""
+    if utf8 and not text.isascii():
+        plain = "".join(char if char.isprintable() else "?" for char in text).strip()
+    else:
+        plain = _UNSAFE.sub("?", text).strip()
+    return _cut(plain, most)
+
+
+def _cut(text: str, most: int) -> str:
+    """Return a text, or what of it fits into so many bytes, with dots to show it."""
+    data = text.encode("utf-8", "replace")
+    return text if len(data) <= most else data[: most - 3].decode("utf-8", "ignore") + "..."
 
 
 def _atom(text: str) -> str:

@@ -17,7 +17,7 @@ import trio
 from libsmx.cdb import open_content
 from libsmx.envelope import Envelope
 from libsmx.errors import StoreError
-from smtpc.compose import MAX_FULL, Original, compose
+from smtpc.compose import Original, compose
 
 SMALL = 64 * 1024
 BLOCK = 256 * 1024
@@ -32,10 +32,21 @@ class Content:
         data: all of it, None if it has to be read in blocks.
         left: bytes that ``read`` has still to give.
         utf8_header: its header has 8-bit bytes; looked at where SMTPUTF8 was declared.
+
+    Args:
+        fd: file of a large content, -1 where data is all.
+        around: what comes before and behind the file and is no part of it; size counts it.
     """
 
     def __init__(
-        self, size: int, data: bytes | None, fd: int, *, body8: bool, utf8_header: bool = False
+        self,
+        size: int,
+        data: bytes | None,
+        fd: int,
+        *,
+        body8: bool,
+        utf8_header: bool = False,
+        around: tuple[bytes, bytes] = (b"", b""),
     ) -> None:
         self.size = size
         self.body8 = body8
@@ -43,6 +54,7 @@ class Content:
         self.data = data
         self.left = size
         self._fd = fd
+        self._before, self._behind = around
 
     async def read(self) -> bytes:
         """Return the next block of a large content; not to be called when nothing is left.
@@ -50,14 +62,22 @@ class Content:
         Raises:
             StoreError: the file ends early or cannot be read.
         """
+        if self._before:
+            block, self._before = self._before, b""
+            self.left -= len(block)
+            return block
+        left = self.left - len(self._behind)
+        if not left:
+            self.left = 0
+            return self._behind
         # Not abandoned on cancellation: the thread would read from a descriptor that may
         # belong to another file by then.
         try:
-            block = await trio.to_thread.run_sync(os.read, self._fd, min(BLOCK, self.left))
+            block = await trio.to_thread.run_sync(os.read, self._fd, min(BLOCK, left))
         except OSError as error:
             raise StoreError(f"reading failed: {error.strerror}") from error
         if not block:
-            raise StoreError(f"the file ended {self.left} bytes early")
+            raise StoreError(f"the file ended {left} bytes early")
         self.left -= len(block)
         return block
 
@@ -114,23 +134,29 @@ def compose_report(base: str, envelope: Envelope, boundary: str) -> tuple[Conten
     """
     if envelope.dsn is None:
         raise ValueError("the envelope is not that of a report")
-    original, problem = None, ""
+    original, problem, fd, size = None, "", -1, 0
     try:
         fd = open_content(base, envelope.cdb_id)
-        try:
-            whole = os.fstat(fd).st_size <= MAX_FULL
-            original = Original(_read(fd, MAX_FULL), whole=whole)
-        finally:
-            os.close(fd)
+        size = os.fstat(fd).st_size
+        original = Original(_read(fd, SMALL), whole=size <= SMALL, body8=envelope.body8)
     except FileNotFoundError:
         problem = "the file is missing"
     except StoreError as error:
         problem = str(error)
     composed = compose(envelope, envelope.dsn, boundary, original)
     utf8_header = envelope.smtputf8 and _is_header8(composed.data)
-    content = Content(
-        len(composed.data), composed.data, -1, body8=composed.body8, utf8_header=utf8_header
-    )
+    if composed.streamed:
+        os.lseek(fd, 0, os.SEEK_SET)
+        around = composed.data, composed.tail
+        size += len(composed.data) + len(composed.tail)
+        content = Content(
+            size, None, fd, body8=composed.body8, utf8_header=utf8_header, around=around
+        )
+        return content, problem
+    if fd >= 0:
+        os.close(fd)
+    data = composed.data
+    content = Content(len(data), data, -1, body8=composed.body8, utf8_header=utf8_header)
     return content, problem
 
 

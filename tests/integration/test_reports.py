@@ -12,12 +12,12 @@ BODY = "Subject: told\r\n\r\nthe body of it\r\n"
 QUICK = "retry_min_delay = 1s; retry_max_delay = 1s; "
 
 
-def submit(system, *rcpts, sender="boss@client.example", mail=(), wishes=()):
+def submit(system, *rcpts, sender="boss@client.example", mail=(), wishes=(), body=BODY):
     """Send one message with ESMTP parameters."""
     with smtplib.SMTP("127.0.0.1", system.port, timeout=60) as client:
         client.ehlo()
         assert client.has_extn("dsn")
-        assert client.sendmail(sender, list(rcpts), BODY, list(mail), list(wishes)) == {}
+        assert client.sendmail(sender, list(rcpts), body, list(mail), list(wishes)) == {}
 
 
 def refuse(code):
@@ -160,6 +160,23 @@ def test_the_first_report_brings_the_message_and_the_next_its_header(smx):
         system.wait_empty()
     assert sorted(b"the body of it" in report.data for report in reports) == [False, True]
     assert all(b"Subject: told" in report.data for report in reports)
+
+
+@pytest.mark.covers("X167")
+@pytest.mark.parametrize(("most", "whole"), [("4MB", True), ("1MB", False)])
+def test_a_large_message_comes_back_whole_up_to_a_bound(smx, most, whole):
+    lines = "".join(f"{n:08d} a line of a large message\r\n" for n in range(50_000))
+    options = {"qmgr": f"DSN_handling {{ flags = {{ MIME_Format }}; max_returned_size = {most}; }}"}
+    with Sink(replies={"RCPT": refuse("550 5.1.1")}) as sink:
+        system = smx(nexthop=sink.address, options=options).start()
+        submit(system, "nobody@dest.example", mail=["RET=FULL"], body=BODY + lines)
+        (message,) = sink.wait(1)
+        system.wait_empty()
+        wait_for("the content file's removal", lambda: not system.contents())
+    assert facts(message)[1]["Final-Recipient"] == "rfc822; nobody@dest.example"
+    assert (lines.encode() in message.data) is whole
+    assert b"Subject: told" in message.data
+    assert message.data.endswith(b"--\r\n")
 
 
 @pytest.mark.covers("X167")
