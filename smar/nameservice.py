@@ -18,9 +18,10 @@ from libsmx.opttab import SmarConf
 from libsmx.process import Context
 from smar.cache import Cache
 from smar.dnsio import Resolver, read_resolv_conf
-from smar.events import DNS_FAILED, NAME_SERVER_BACK, NAME_SERVER_SILENT, NAME_SERVERS
-from smar.flights import Flights
-from smar.records import Question
+from smar.events import DNS_FAILED, MAP_FAILED, NAME_SERVER_BACK, NAME_SERVER_SILENT, NAME_SERVERS
+from smar.flights import Ask, Flights
+from smar.maps import map_and_key
+from smar.records import Answer, Question
 from smar.site import Site
 
 _KNOWN_ADDRESSES = 4096
@@ -29,8 +30,14 @@ _KB = 1024
 _DISCARD_PORT = 9
 
 
-def start_flights(nursery: trio.Nursery, ctx: Context) -> Flights:
-    """Return what answers questions for the DNS; its tasks run in the nursery."""
+def start_flights(nursery: trio.Nursery, ctx: Context, ask_map: Ask) -> Flights:
+    """Return what answers questions; its tasks run in the nursery.
+
+    Args:
+        nursery: runs the lookups.
+        ctx: has options, log and clock.
+        ask_map: answers the questions of kind MAP; the DNS answers all others.
+    """
     conf: SmarConf = ctx.conf
     log = ctx.log
     servers = [(place.address, place.port) for place in conf.nameserver] or read_resolv_conf()
@@ -40,11 +47,20 @@ def start_flights(nursery: trio.Nursery, ctx: Context) -> Flights:
         log.emit(NAME_SERVER_BACK if alive else NAME_SERVER_SILENT, server=server)
 
     def on_failure(question: Question, reason: str) -> None:
-        log.emit(DNS_FAILED, name=question.name, type=question.kind, reason=reason)
+        if question.kind == "MAP":
+            name, key = map_and_key(question)
+            log.emit(MAP_FAILED, map=name, key=key, reason=reason)
+        else:
+            log.emit(DNS_FAILED, name=question.name, type=question.kind, reason=reason)
+
+    ask_dns = Resolver(servers, conf.dns_timeout, on_server).ask
+
+    async def ask(question: Question) -> Answer:
+        return await (ask_map if question.kind == "MAP" else ask_dns)(question)
 
     return Flights(
         nursery,
-        Resolver(servers, conf.dns_timeout, on_server).ask,
+        ask,
         Cache(conf.dns.cache_max_size * _KB, conf.dns.dns_serve_stale),
         ctx.clock,
         conf.dns_timeout,

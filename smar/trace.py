@@ -45,6 +45,12 @@ class Trace:
         self.add(f"  {text}")
 
 
+def step(trace: Trace | None, name: str) -> None:
+    """Add the beginning of a check, where there is a trace."""
+    if trace is not None:
+        trace.step(name)
+
+
 def traced(steps: Steps[T], trace: Trace | None) -> Steps[T]:
     """Run a decision and add what it asks the DNS to the trace."""
     if trace is None:

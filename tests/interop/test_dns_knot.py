@@ -6,6 +6,7 @@ import pytest
 import trio
 
 from libsmx.clock import SystemClock
+from libsmx.wire import MailAsk
 from smar.cache import Cache
 from smar.dnsio import Resolver
 from smar.flights import Flights
@@ -148,7 +149,8 @@ async def test_no_way(knot, domain, code, status):
     ],
 )
 async def test_sender_domains(knot, domain, code, status):
-    verdict = await decide(knot, lambda table: Checks(table, "gw").sender(f"u@{domain}"))
+    ask = MailAsk(sender=f"u@{domain}", client="192.0.2.9")
+    verdict = await decide(knot, lambda table: Checks(table, "gw").sender(ask))
     assert (verdict.code, verdict.status) == (code, status)
 
 

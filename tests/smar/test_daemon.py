@@ -17,7 +17,8 @@ from libsmx.opt_smar import MailertableConf
 from libsmx.opttab import GlobalConf, SmarConf
 from libsmx.process import Context
 from libsmx.wire import MailAsk, RcptAsk, RouteAsk
-from smar.daemon import SOCKET_MODE, load_mailertable, serve
+from smar.assembly import load_mailertable
+from smar.daemon import SOCKET_MODE, serve
 from tests.smar.test_dnsio import reply
 
 TABLE = "loc.al lmtp:\nnext.hop 2525^[127.0.0.1]\n"

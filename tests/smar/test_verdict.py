@@ -2,6 +2,7 @@
 
 import pytest
 
+from libsmx.wire import MailAsk, RcptAsk
 from smar.mailertable import read_mailertable
 from smar.verdict import Checks
 from tests.smar.zone import FAILED, Zone, mx
@@ -9,6 +10,16 @@ from tests.smar.zone import FAILED, Zone, mx
 TABLE = read_mailertable(
     "loc.al lmtp:\ninet.lmtp 24^lmtp:[10.0.0.1]\nrelayed.example esmtp:[10.0.0.2]\n", "mt"
 )
+
+
+def mail(sender):
+    return MailAsk(sender=sender, client="192.0.2.99")
+
+
+def to(rcpt, *, relay=False):
+    return RcptAsk(rcpt=rcpt, client="192.0.2.99", relay=relay)
+
+
 RECORDS = {
     "MX": {
         "mx.example": mx("10 a.x"),
@@ -44,7 +55,7 @@ RECORDS = {
     ],
 )
 def test_sender_must_be_routable(sender, code, status):
-    verdict = Zone(**RECORDS).drive(Checks(TABLE, "gw.example").sender(sender))
+    verdict = Zone(**RECORDS).drive(Checks(TABLE, "gw.example").sender(mail(sender)))
     assert (verdict.code, verdict.status) == (code, status)
     assert verdict.accept == (code == 250)
     assert bool(verdict.text) == (code != 250)
@@ -68,9 +79,9 @@ def test_sender_must_be_routable(sender, code, status):
     ],
 )
 def test_recipient_must_be_local_or_the_session_may_relay(rcpt, relay, accept, local, status):
-    verdict = Checks(TABLE, "gw.example").rcpt(rcpt, relay=relay)
+    verdict = Zone().drive(Checks(TABLE, "gw.example").rcpt(to(rcpt, relay=relay)))
     assert (verdict.accept, verdict.local, verdict.status) == (accept, local, status)
 
 
 def test_postmaster_alone_is_local_where_the_host_name_is():
-    assert Checks(TABLE, "loc.al").rcpt("postmaster", relay=False).local
+    assert Zone().drive(Checks(TABLE, "loc.al").rcpt(to("postmaster"))).local
