@@ -82,7 +82,8 @@ class Account:
         self.log.emit(
             TLS_STARTED, da_sess=self._da_sess, host=self.target.host, address=self.address,
             version=facts.version, cipher=facts.cipher, bits=facts.bits,
-            verify=secure.verdict, why=facts.why, resumed=int(facts.resumed),
+            verify=facts.verify, name="yes" if secure.named else "no", why=facts.why,
+            resumed=int(facts.resumed),
             subject=cert.subject if cert else "", issuer=cert.issuer if cert else "",
             fingerprint=cert.fingerprint if cert else "",
         )  # fmt: skip

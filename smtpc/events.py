@@ -33,9 +33,9 @@ CONNECT_FAILED = event(
     "da_sess", "host", "address", "port", "reason",
 )  # fmt: skip
 TLS_STARTED = event(
-    "tls_started", 9, "A delivery session is under TLS; verify is OK for a certificate of the "
-    "host from a CA that we trust, NAME for one of another host, FAIL for any other.",
-    "da_sess", "host", "address", "version", "cipher", "bits", "verify", "why", "resumed",
+    "tls_started", 9, "A delivery session is under TLS; verify is OK for a certificate that leads "
+    "to a CA that we trust, FAIL for any other; name tells whether it is one of the host.",
+    "da_sess", "host", "address", "version", "cipher", "bits", "verify", "name", "why", "resumed",
     "subject", "issuer", "fingerprint",
 )  # fmt: skip
 TLS_FAILED = event(

@@ -92,18 +92,18 @@ class Secured:
     ca: str = ""
 
     @property
-    def verdict(self) -> str:
-        """One word: OK, NAME (a good certificate of another host), FAIL, or NO certificate."""
+    def named(self) -> bool:
+        """The certificate is one of the host that was talked to."""
         cert = self.facts.cert
-        if cert is None or not self.facts.verified:
-            return self.facts.verify
-        return "OK" if matches_host(cert, self.host) else "NAME"
+        return cert is not None and matches_host(cert, self.host)
 
     def describe(self) -> str:
         """Return the facts as the log has them."""
         facts = self.facts
         again = " resumed" if facts.resumed else ""
-        return f"{facts.version} {facts.cipher} {facts.bits} verify={self.verdict}{again}"
+        name = "yes" if self.named else "no"
+        cipher = f"{facts.version} {facts.cipher} {facts.bits}"
+        return f"{cipher} verify={facts.verify} name={name}{again}"
 
 
 def read_policy(text: str, source: str) -> TlsPolicy:

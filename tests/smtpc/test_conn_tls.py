@@ -83,7 +83,7 @@ async def test_tls_is_used_where_it_is_offered(tmp_path, certs):
             assert outcomes(answer) == [(0, 250, "2.0.0")]
             assert answer.open
             assert answer.tls.startswith("TLSv1.3 ")
-            assert answer.tls.endswith(" verify=OK")
+            assert answer.tls.endswith(" verify=OK name=yes")
         assert peer.sessions == len(peer.handshakes) == 1
         (facts,) = events(bench, "tls_started")
         assert (facts["verify"], facts["host"]) == ("OK", HOST)
@@ -101,7 +101,12 @@ async def test_clear_text_where_it_is_not_offered(tmp_path, certs):
         assert events(bench, "tls_started") == []
 
 
-VERDICTS = {"good": "OK", "wrong": "NAME", "expired": "FAIL", "foreign": "FAIL"}
+VERDICTS = {
+    "good": ("OK", "yes"),
+    "wrong": ("OK", "no"),
+    "expired": ("FAIL", "yes"),
+    "foreign": ("FAIL", "yes"),
+}
 
 
 @pytest.mark.parametrize("cert", VERDICTS)
@@ -121,7 +126,8 @@ async def test_every_level_against_every_certificate(tmp_path, certs, cert, leve
         if level == "none":
             assert peer.handshakes == []
         else:
-            assert [one["verify"] for one in events(bench, "tls_started")] == [VERDICTS[cert]]
+            (facts,) = events(bench, "tls_started")
+            assert (facts["verify"], facts["name"]) == VERDICTS[cert]
 
 
 async def test_a_fingerprint_takes_the_place_of_chain_and_name(tmp_path, certs):
@@ -241,7 +247,7 @@ async def test_the_next_session_resumes_the_last_one(tmp_path, certs, version):
             while bench.events().count("da_session_closed") <= number:
                 await trio.testing.wait_all_tasks_blocked(0.01)
         assert [resumed for _, resumed, _ in peer.handshakes] == [False, True, True]
-        assert answer.tls.endswith("verify=OK resumed")
+        assert answer.tls.endswith("verify=OK name=yes resumed")
 
 
 @pytest.mark.covers("X422")
