@@ -48,9 +48,16 @@ class CdbFile:
         self.size += len(data)
         self._waiting += len(data)
         if self._waiting >= _BLOCK:
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Give the system what waits to be joined, so that a reader of the file sees it.
+
+        Raises:
+            StoreError: the disk is full or broken; discard the file.
+        """
+        if not self._parts:
+            return
         data = memoryview(self._parts[0] if len(self._parts) == 1 else b"".join(self._parts))
         self._parts, self._waiting = [], 0
         try:
@@ -65,8 +72,7 @@ class CdbFile:
         Raises:
             StoreError: they may not be; discard the file, never sync it again.
         """
-        if self._parts:
-            self._flush()
+        self.flush()
         directory = os.path.dirname(self.path)
         if self._syncer.alone():
             error = self._syncer.sync_now(self._fd, directory)

@@ -43,6 +43,14 @@ COMMIT_UNKNOWN = event(
     "The queue manager did not answer a commit; the client was told to try again.",
     "ss_ta", "ss_sess", "client",
 )  # fmt: skip
+FILTER_FAILED = event(
+    "filter_failed", 4, "A content filter cannot be used for the rest of a session.",
+    "ss_sess", "filter", "reason",
+)  # fmt: skip
+FILTER_ODD = event(
+    "filter_odd", 6, "A content filter wants changes that are not allowed or make no sense.",
+    "ss_sess", "filter", "changes",
+)  # fmt: skip
 LISTENING = event("listening", 8, "Connections are accepted on a socket.", "address", "port")
 PASS_REFUSED = event(
     "pass_refused", 3, "What came over pass_fd_socket was not taken.", "path", "uid", "reason"

@@ -110,6 +110,8 @@ class Transaction:
             session=session,
             ret=self.ret,
             envid=self.envid,
+            smtputf8=self.utf8,
+            hold=self.hold,
         )
 
 
