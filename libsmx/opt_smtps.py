@@ -11,6 +11,7 @@ import attrs
 
 from libsmx.kinds import SIZE_UNITS, Count, Flags, ListOf, Quantity, String
 from libsmx.netkinds import IpNetwork, Network
+from libsmx.opt_auth import SmtpsAuthConf
 from libsmx.opt_shared import ACCOUNT, SECONDS, LogConf, ServiceConf, log_level, log_section
 from libsmx.opt_smtps_parts import MilterConf, PolicyMilterConf, ProtectedConf
 from libsmx.opt_tls import SmtpsTlsConf
@@ -340,6 +341,7 @@ class SmtpsConf:
         high="10m",
         doc="How long an orderly stop waits for messages that are just coming in.",
     )
+    auth: SmtpsAuthConf = section("auth", SmtpsAuthConf, doc="AUTH of clients.")
     tls: SmtpsTlsConf = section(
         "tls",
         SmtpsTlsConf,

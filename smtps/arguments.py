@@ -9,7 +9,7 @@ import attrs
 
 from libsmx import reply
 from libsmx.address import AddressError, Params, parse_path
-from libsmx.dsnparam import read_envid, read_notify, read_orcpt, read_ret
+from libsmx.dsnparam import decode_xtext, read_envid, read_notify, read_orcpt, read_ret
 from libsmx.reply import Reply
 from smtps.policy import Policy, is_over
 
@@ -95,9 +95,23 @@ def _check_params(params: Params, policy: Policy) -> Reply | None:
         elif keyword == "SMTPUTF8" and policy.utf8:
             if value is not None:
                 return reply.BAD_PARAM.fill(keyword)
+        elif keyword == "AUTH" and policy.auth_mechanisms:
+            if not _is_auth_param(value or ""):
+                return reply.BAD_PARAM.fill(keyword)
         elif keyword not in {"RET", "ENVID"} or not policy.dsn:
             return reply.UNKNOWN_PARAM.fill(keyword)
     return None
+
+
+def _is_auth_param(value: str) -> bool:
+    """Tell whether AUTH= is well formed (RFC 4954 5): ``<>`` or a mailbox as xtext.
+
+    It names who first sent the message. smx believes nobody in that, as the RFC allows.
+    """
+    try:
+        return value == "<>" or bool(decode_xtext(value))
+    except ValueError:
+        return False
 
 
 def _words(params: Params) -> tuple[str, ...]:

@@ -19,6 +19,8 @@ class Verb(enum.Enum):
     DATA = "DATA"
     BDAT = "BDAT"
     XCLIENT = "XCLIENT"
+    STARTTLS = "STARTTLS"
+    AUTH = "AUTH"
     RSET = "RSET"
     NOOP = "NOOP"
     QUIT = "QUIT"
@@ -57,6 +59,8 @@ COMMANDS: dict[bytes, Command] = {
         Command(Verb.DATA, Argument.NONE),  # 4.1.1.4
         Command(Verb.BDAT, Argument.ANY),  # RFC 3030 2, has a refusal of its own
         Command(Verb.XCLIENT, Argument.NEEDED),  # Postfix's XCLIENT_README
+        Command(Verb.STARTTLS, Argument.NONE),  # RFC 3207 4
+        Command(Verb.AUTH, Argument.ANY),  # RFC 4954 4, has a refusal of its own
         Command(Verb.RSET, Argument.NONE),  # 4.1.1.5
         Command(Verb.VRFY, Argument.NEEDED),  # 4.1.1.6
         Command(Verb.HELP, Argument.ANY),  # 4.1.1.8
@@ -66,7 +70,7 @@ COMMANDS: dict[bytes, Command] = {
 }
 
 NOT_IMPLEMENTED = frozenset(
-    (b"EXPN", b"TURN", b"ETRN", b"ATRN", b"STARTTLS", b"AUTH", b"BURL",
+    (b"EXPN", b"TURN", b"ETRN", b"ATRN", b"BURL",
      b"SEND", b"SOML", b"SAML", b"XFORWARD")
 )  # fmt: skip
 """Commands of RFCs and of other servers that get 502 instead of 500."""

@@ -16,7 +16,9 @@ from math import inf
 
 import trio
 
-from smtps import events
+from libsmx.tlsfacts import TlsFacts
+from smtps import authevents, events
+from smtps.authsteps import Prove, Secured, StartTls
 from smtps.effects import (
     Abort,
     Ask,
@@ -33,7 +35,6 @@ from smtps.effects import (
     Record,
     Result,
     Send,
-    Waiting,
     Write,
 )
 from smtps.errands import COMMIT_TIMEOUT_S, Errands, Surroundings
@@ -41,11 +42,14 @@ from smtps.pace import Pace
 from smtps.policy import plain_address
 from smtps.proxy import ProxyError, read_proxy
 from smtps.session import Session
+from smtps.tlsconn import TlsBroken, TlsConn
 from smtps.xclient import Introduction
 
 __all__ = ["Connection", "Surroundings"]
 
 READ_SIZE = 64 * 1024
+Awaited = Ask | Open | Commit | Introduce | Consult | Inspect | Prove
+"""Effects for others than the client, during which it may wait."""
 _PROXY_TIMEOUT_S = 10.0
 _LAST_WORDS_S = 2.0
 _MAX_LAST_WORDS = 64 * 1024
@@ -70,10 +74,9 @@ class Connection:
         self._sock = sock
         conf = around.policy.conf
         self._pace = Pace(conf.io_timeout, conf.transaction_timeout, conf.min_data_rate)
-        self._watch_always = (
-            self._pace.lazy_s > COMMIT_TIMEOUT_S and not around.policy.filtered
-        )
+        self._watch_always = self._pace.lazy_s > COMMIT_TIMEOUT_S and not around.policy.filtered
         self._ahead = b""
+        self._tls: TlsConn | None = None
         self._client = client
         self._id = session_id
         self._scope = trio.CancelScope()
@@ -122,6 +125,9 @@ class Connection:
         if policy.is_proxy(self._client) and not await self._read_proxy():
             return "no PROXY header"
         self._around.log.emit(events.SESSION_OPENED, ss_sess=self._id, client=self._client)
+        if self._is_implicit():
+            self._watch()
+            session.secured(await self._start_tls())
         answer = await self._errands.open_session(self._client)
         if policy.conf.greeting_delay and await self._is_early(policy.conf.greeting_delay):
             effects = session.spoke_early()
@@ -187,6 +193,11 @@ class Connection:
 
     async def _recv(self) -> bytes:
         """Return what the client has sent, empty at its end."""
+        if self._tls is not None:
+            return await self._tls.recv()
+        return await self._recv_raw()
+
+    async def _recv_raw(self) -> bytes:
         while True:
             await trio.lowlevel.wait_readable(self._sock)
             try:
@@ -195,6 +206,12 @@ class Connection:
                 continue
 
     async def _send(self, data: bytes) -> None:
+        if self._tls is not None:
+            await self._tls.send(data)
+        else:
+            await self._send_raw(data)
+
+    async def _send_raw(self, data: bytes) -> None:
         """Send all of data; a client that does not read is as silent as one that does not send."""
         while True:
             try:
@@ -206,6 +223,36 @@ class Connection:
             data = data[sent:]
             self._watch()
             await trio.lowlevel.wait_writable(self._sock)
+
+    async def _start_tls(self) -> TlsFacts:
+        """Shake hands.
+
+        Raises:
+            TlsBroken: the connection is over.
+        """
+        around = self._around
+        context = around.tls.context(around.clock.mono()) if around.tls is not None else None
+        try:
+            if context is None:
+                raise TlsBroken("there is no certificate")
+            tls = TlsConn(context, self._recv_raw, self._send_raw)
+            timeout_s = around.policy.conf.tls.handshake_timeout
+            facts, self._ahead = await tls.shake(self._take_ahead(), timeout_s)
+        except OSError as error:
+            text = str(error)
+            around.log.emit(
+                authevents.TLS_FAILED, ss_sess=self._id, client=self._client, error=text
+            )
+            raise
+        self._tls = tls
+        return facts
+
+    def _is_implicit(self) -> bool:
+        """Tell whether TLS begins with the connection."""
+        ports = self._around.policy.conf.tls.implicit_ports
+        if not ports or self._sock.family == socket.AF_UNIX:
+            return False
+        return self._sock.getsockname()[1] in ports
 
     async def _perform(self, effects: Sequence[Effect]) -> bool:
         """Carry effects out, and those that their answers bring; False: the session is over."""
@@ -219,7 +266,11 @@ class Connection:
                         self._errands.write(data)
                     case Record(event, fields):
                         self._around.log.emit(event, **fields)
-                    case Ask() | Open() | Commit() | Introduce() | Consult() | Inspect() as waiting:
+                    case StartTls():
+                        result = Secured(await self._start_tls())
+                    case (
+                        Ask() | Open() | Commit() | Introduce() | Consult() | Inspect() | Prove()
+                    ) as waiting:
                         if not self._watch_always or self._pace.limited:
                             self._scope.deadline = inf
                         result = await self._await(waiting)
@@ -234,7 +285,7 @@ class Connection:
                 return True
             effects = self.session.answer(result)
 
-    async def _await(self, effect: Waiting) -> Result:
+    async def _await(self, effect: Awaited) -> Result:
         errands = self._errands
         match effect:
             case Ask():
@@ -243,6 +294,8 @@ class Connection:
                 return errands.open_content(effect)
             case Commit():
                 return await errands.commit(effect)
+            case Prove(question):
+                return await errands.prove(question, self.session.dialogue.client)
             case Consult():
                 return await errands.consult(effect)
             case Inspect():
@@ -284,10 +337,13 @@ class Connection:
         """
         if not self.session.dialogue.left:
             return
+        if self._tls is not None:
+            with trio.move_on_after(_LAST_WORDS_S):
+                await self._send_raw(self._tls.last_words())
         self._sock.shutdown(socket.SHUT_WR)
         with trio.move_on_after(_LAST_WORDS_S):
             dropped = 0
-            while dropped < _MAX_LAST_WORDS and (data := await self._recv()):
+            while dropped < _MAX_LAST_WORDS and (data := await self._recv_raw()):
                 dropped += len(data)
 
     def _clean_up(self, reason: str) -> None:

@@ -27,8 +27,11 @@ from libsmx.log import Log
 from libsmx.opttab import SmtpsConf
 from libsmx.process import Context, Daemon
 from libsmx.reply import TOO_BUSY
+from libsmx.tlsfacts import TlsFileError
+from libsmx.tlssource import TlsSource
 from libsmx.wire import Throttle
 from smtps import events
+from smtps.authsource import AuthSource
 from smtps.conn import Connection, Surroundings
 from smtps.listen import Listeners, bind_listeners, serve_passed
 from smtps.policy import Policy, plain_address
@@ -157,6 +160,26 @@ def pass_path(conf: SmtpsConf, process_id: int) -> str:
     return f"{path}.{process_id}" if path and conf.service.pass_id else path
 
 
+def open_tls(policy: Policy, ctx: Context) -> TlsSource:
+    """Read the certificates, now and at each SIGHUP.
+
+    Raises:
+        StartError: a file that the configuration names cannot be used.
+    """
+    try:
+        source = TlsSource(policy.conf.tls, ctx.config_dir, ctx.log)
+    except TlsFileError as error:
+        raise StartError(f"tls: {error}", EX_CONFIG) from error
+    policy.tls_ready = source.ready
+
+    def reload() -> None:
+        source.reload()
+        policy.tls_ready = source.ready
+
+    ctx.reload.append(reload)
+    return source
+
+
 async def serve(
     ctx: Context, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
@@ -164,6 +187,9 @@ async def serve(
     conf: SmtpsConf = ctx.conf
     server_id = pick_server_id(conf, ctx.id)
     policy = Policy(conf, ctx.globals.hostname)
+    tls = open_tls(policy, ctx)
+    auth = AuthSource(policy, ctx.config_dir, ctx.log, ctx.clock)
+    ctx.reload.append(auth.reload)
     trio.to_thread.current_default_thread_limiter().total_tokens = conf.max_threads
     directory = os.path.dirname(conf.service.pass_fd_socket) or "smtps"
     cdb = CdbWriter(
@@ -211,10 +237,12 @@ async def serve(
     )
     try:
         async with trio.open_nursery() as background, trio.open_nursery() as clients:
-            around = Surroundings(policy, qmgr, smar, cdb, ctx.log, ctx.clock)
+            around = Surroundings(policy, qmgr, smar, cdb, ctx.log, ctx.clock, tls, auth)
             server = Server(around, server_id, ctx.clock.wall(), clients)
             await background.start(qmgr.run)
             await background.start(smar.run)
+            if auth.server is not None:
+                await background.start(auth.server.run)
             listeners = Listeners(server.take, ctx.log)
             path = pass_path(conf, ctx.id)
             if path:

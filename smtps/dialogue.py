@@ -20,6 +20,7 @@ from libsmx.address import AddressError, parse_domain
 from libsmx.reply import Reply
 from libsmx.wire import MailAsk, RcptAsk
 from smtps.arguments import RcptArgument, read_mail, read_rcpt
+from smtps.authtalk import AuthTalk
 from smtps.commands import (
     COMMANDS,
     FOREIGN,
@@ -29,7 +30,6 @@ from smtps.commands import (
     split_command,
 )
 from smtps.content import DRAIN
-from smtps.judge import Judge
 from smtps.policy import is_over
 from smtps.transaction import (
     DataItem,
@@ -46,7 +46,7 @@ _BDAT_RE = re.compile(rb"([0-9]{1,20})( +[Ll][Aa][Ss][Tt])?")
 _NO_BDAT = reply.NOT_IMPLEMENTED.fill("BDAT")
 
 
-class Dialogue(Judge):
+class Dialogue(AuthTalk):
     """The commands of one SMTP conversation; parameters and attributes of Conversation."""
 
     def command(self, line: bytes) -> None:
@@ -104,9 +104,10 @@ class Dialogue(Judge):
 
     def ehlo_reply(self) -> Reply:
         """Return the answer to EHLO: what all clients are offered, and what this one is."""
-        if not self.policy.may_xclient(self.origin):
-            return self.policy.ehlo
-        return attrs.evolve(self.policy.ehlo, text=f"{self.policy.ehlo.text}\n{XCLIENT_OFFER}")
+        own = self.own_extensions()
+        if self.policy.may_xclient(self.origin):
+            own += f"\n{XCLIENT_OFFER}"
+        return attrs.evolve(self.policy.ehlo, text=self.policy.ehlo.text + own)
 
     def _join(self, item: Item, question: MailAsk | RcptAsk | None = None, *, last: bool) -> None:
         """Add a command to the group; last: nothing that comes now may join it."""
@@ -282,6 +283,8 @@ class Dialogue(Judge):
         Verb.DATA: _data,
         Verb.BDAT: _bdat,
         Verb.XCLIENT: _xclient,
+        Verb.STARTTLS: AuthTalk.starttls,
+        Verb.AUTH: AuthTalk.auth_command,
         Verb.RSET: _rset,
         Verb.NOOP: _noop,
         Verb.QUIT: _quit,

@@ -21,6 +21,7 @@ from libsmx.wire import (
     TaOpened,
     Verdict,
 )
+from smtps.authsteps import Prove, Proved, Secured, StartTls
 
 
 @attrs.frozen
@@ -237,7 +238,7 @@ class Close:
     """Close the connection; everything was sent before."""
 
 
-Waiting = Introduce | Ask | Consult | Inspect | Open | Commit
+Waiting = Introduce | Ask | Consult | Inspect | Open | Commit | StartTls | Prove
 """Effects that have an answer."""
 Effect = Send | Waiting | Write | Discard | Abort | ForgetMessage | Delay | Record | Close
-Result = Introduced | Answered | Consulted | Inspected | Opened | CommitResult
+Result = Introduced | Answered | Consulted | Inspected | Opened | CommitResult | Secured | Proved

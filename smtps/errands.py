@@ -18,7 +18,9 @@ from libsmx.ids import TaId
 from libsmx.link import Link
 from libsmx.log import Log
 from libsmx.logtab import CDB_FAILED
+from libsmx.tlssource import TlsSource
 from libsmx.wire import (
+    CertAsk,
     ConnAsk,
     ConnVerdict,
     Refusal,
@@ -30,6 +32,9 @@ from libsmx.wire import (
     TaOpen,
 )
 from smtps.ask import Question, ask_all
+from smtps.authsource import AuthSource, ClientAuth
+from smtps.authsteps import Proved
+from smtps.authsteps import Question as AuthQuestion
 from smtps.effects import (
     Abort,
     Answered,
@@ -65,6 +70,8 @@ class Surroundings:
     cdb: CdbWriter
     log: Log
     clock: Clock
+    tls: TlsSource | None = None
+    auth: AuthSource | None = None
 
 
 class Errands:
@@ -82,6 +89,7 @@ class Errands:
         self._around = around
         self._id = session_id
         self._on_forgotten = on_forgotten
+        self._auth: ClientAuth | None = None
         self._qmgr: Channel | None = None
         self._file: CdbFile | None = None
         self._broken = False
@@ -147,6 +155,17 @@ class Errands:
         if not isinstance(answer, Refusal):
             self._file = None  # qmgr's from now on, or perhaps qmgr's
         return CommitResult(stored=True, answer=answer)
+
+    async def prove(self, question: AuthQuestion, client: str) -> Proved:
+        """Find out who a client is: AUTH, or what the access map says of its certificate."""
+        if isinstance(question, CertAsk):
+            smar = self._around.smar.channel
+            return Proved((await ask_all([(smar, question)], ASK_TIMEOUT_S))[0])
+        if self._around.auth is None:
+            return Proved(None)
+        if self._auth is None or self._auth.client != client:
+            self._auth = self._around.auth.exchange(client)
+        return Proved(await self._auth.answer(question))
 
     async def consult(self, consult: Consult) -> Consulted:
         """Ask the content filters about steps of the dialogue."""

@@ -37,6 +37,8 @@ class State(enum.Enum):
     CHUNK = enum.auto()
     CONSULTING = enum.auto()
     INSPECTING = enum.auto()
+    SECURING = enum.auto()
+    PROVING = enum.auto()
     COMMITTING = enum.auto()
     CLOSED = enum.auto()
 
@@ -88,6 +90,7 @@ class Intake:
                 utf8=ta.utf8,
                 tls=dialogue.secure,
                 auth=bool(dialogue.auth),
+                facts=dialogue.tls,
             ),
             ta_id=ta.ta_id,
             rcpt=ta.rcpts[0].address if len(ta.rcpts) == 1 else "",

@@ -62,6 +62,9 @@ class Policy:
         throttled: the queue manager takes no new transactions.
         access: the access map and the client's name are used.
         rules: checks that the resolver makes for this server.
+        tls_ready: there is a certificate.
+        auth_mechanisms: those that can be offered, before the flags are looked at.
+        auth_remote: an authentication server knows the passwords.
         stopping: the process ends; sessions are told so at their next command.
     """
 
@@ -84,6 +87,9 @@ class Policy:
         self.chunking = "chunking" not in hidden
         self.require_tls = "require_tls" in conf.flags
         self.require_auth = "require_auth" in conf.flags
+        self.tls_ready = False
+        self.auth_mechanisms: tuple[str, ...] = ()
+        self.auth_remote = False
         self.filtered = bool(conf.policy_milter or conf.milter)
         self.delaying = 0
         self.max_delaying = max(1, conf.max_sessions // 10)

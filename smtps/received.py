@@ -7,6 +7,7 @@ Source: RFC 5321 4.4, RFC 5322 3.6.7; RFC 3848; SPEC rows X001, X107, X366; deci
 import re
 from datetime import UTC, datetime
 
+from libsmx.tlsfacts import TlsFacts
 from libsmx.version import PRODUCT
 
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -33,11 +34,22 @@ def format_client(client: str) -> str:
     return f"[IPv6:{client}]" if ":" in client else f"[{client}]"
 
 
-def protocol_name(*, esmtp: bool, utf8: bool, tls: bool, auth: bool) -> str:
-    """Return the name of a protocol with its variants (RFC 3848, RFC 6531 4.3)."""
-    if not esmtp:
+def protocol_name(
+    *, esmtp: bool, utf8: bool, tls: bool, auth: bool, facts: TlsFacts | None = None
+) -> str:
+    """Return the name of a protocol with its variants (RFC 3848, RFC 6531 4.3).
+
+    Args:
+        esmtp: EHLO was used.
+        utf8: SMTPUTF8 was used.
+        tls: the connection is encrypted.
+        auth: the client has authenticated.
+        facts: of the encryption, which follow the name as a comment.
+    """
+    if not esmtp and not tls:
         return "SMTP"
-    return f"{'UTF8SMTP' if utf8 else 'ESMTP'}{'S' if tls else ''}{'A' if auth else ''}"
+    name = f"{'UTF8SMTP' if utf8 else 'ESMTP'}{'S' if tls else ''}{'A' if auth else ''}"
+    return name if facts is None else f"{name}\r\n\t({facts.describe()})"
 
 
 def format_received(

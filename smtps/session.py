@@ -11,18 +11,21 @@ no input, hence a client that does not wait is held by its own socket.
 States: GREETING -> COMMAND; COMMAND -> ASKING (group) -> COMMAND; COMMAND -> OPENING (DATA) ->
 DATA -> COMMITTING -> COMMAND; any -> CLOSED. BDAT goes to CHUNK instead of DATA, and back to
 COMMAND after each chunk. With content filters CONSULTING comes before the greeting and behind
-ASKING, and INSPECTING before COMMITTING. XCLIENT goes back to GREETING. What a command does
-stands in smtps/dialogue.py, what happens to content in smtps/intake.py.
+ASKING, and INSPECTING before COMMITTING. XCLIENT goes back to GREETING. STARTTLS waits in
+SECURING, AUTH in PROVING. What a command does stands in smtps/dialogue.py, what happens to
+content in smtps/intake.py.
 Limits: one line, one group of at most MAX_GROUP questions, what the options allow.
 Source: RFC 5321 3.3, 4.1.1.4, 4.5.2, RFC 2920; SPEC rows X002, X003, X011, X378, X379.
 """
 
 from libsmx import reply
 from libsmx.errors import Bug
-from libsmx.lines import LineError, LineFault
+from libsmx.lines import LineError, LineFault, LineReader
 from libsmx.reply import Reply
+from libsmx.tlsfacts import TlsFacts
 from libsmx.wire import ConnVerdict, Refusal, SessionGranted
 from smtps import events
+from smtps.authsteps import Prove, Proved, Secured, StartTls
 from smtps.effects import (
     Answered,
     Ask,
@@ -103,6 +106,7 @@ class Session(Intake):
         self.state = State.COMMAND
         self.greeted = True
         self.dialogue.say(self.policy.greeting)
+        self._follow_up()
 
     def _turn_away(self, refusal: Reply) -> None:
         self.dialogue.close(refusal)
@@ -137,6 +141,14 @@ class Session(Intake):
             case Introduced() if self.state is State.GREETING:
                 self.greeted = False
                 return self.opened(result.answer, result.verdict)
+            case Secured() if self.state is State.SECURING:
+                self.state = State.COMMAND
+                self.secured(result.facts)
+                self._follow_up()
+            case Proved() if self.state is State.PROVING:
+                self.state = State.COMMAND
+                self.dialogue.proved(result.answer)
+                self._follow_up()
             case Opened() if self.state is State.OPENING:
                 self.open_content(result.at_s)
             case CommitResult() if self.state is State.COMMITTING:
@@ -217,7 +229,10 @@ class Session(Intake):
         if isinstance(line, LineFault):
             self._refuse_fault(line)
             return True
-        dialogue.command(line)
+        if dialogue.exchange is not None:
+            dialogue.auth_line(line)
+        else:
+            dialogue.command(line)
         self._follow_up()
         return True
 
@@ -226,7 +241,9 @@ class Session(Intake):
         dialogue = self.dialogue
         if dialogue.closed or dialogue.group:
             return
-        if dialogue.data_wanted and dialogue.ta is not None:
+        if dialogue.wanted is not None:
+            self._begin_wanted(dialogue.wanted)
+        elif dialogue.data_wanted and dialogue.ta is not None:
             dialogue.data_wanted = False
             dialogue.effects.append(Open(dialogue.ta.ta_id))
             self.state = State.OPENING
@@ -236,6 +253,27 @@ class Session(Intake):
             dialogue.introduce(dialogue.reintroduction)
             dialogue.effects.append(Introduce())
             self.state = State.GREETING
+
+    def _begin_wanted(self, wanted: StartTls | Prove) -> None:
+        """Begin a handshake, or ask who the client is."""
+        dialogue = self.dialogue
+        dialogue.wanted = None
+        if isinstance(wanted, Prove):
+            dialogue.asked = wanted.question
+            dialogue.effects.append(wanted)
+            self.state = State.PROVING
+        elif self.lines.take_rest():
+            dialogue.injected()
+        else:
+            dialogue.say(reply.START_TLS)
+            dialogue.effects += [Send(b"".join(dialogue.out)), wanted]
+            dialogue.out.clear()
+            self.state = State.SECURING
+
+    def secured(self, facts: TlsFacts) -> None:
+        """Note that the connection is encrypted, from its beginning or from now on."""
+        self.lines = LineReader()
+        self.dialogue.secured(facts)
 
     def _next(self) -> bytes | LineFault | None:
         """Return the line held back for a group's sake, else the next one."""
@@ -249,7 +287,10 @@ class Session(Intake):
 
     def _refuse_fault(self, fault: LineFault) -> None:
         """Refuse a line that cannot be read; after one too long the session may go on."""
-        if fault is LineFault.TOO_LONG:
+        if fault is LineFault.TOO_LONG and self.dialogue.exchange is not None:
+            self.dialogue.auth_over(reply.LINE_TOO_LONG)
+            self._follow_up()
+        elif fault is LineFault.TOO_LONG:
             self.dialogue.refuse_bad(reply.LINE_TOO_LONG)
         elif fault is LineFault.ENDLESS:
             self.dialogue.leave(reply.ENDLESS_LINE)
