@@ -82,7 +82,8 @@ class Connection:
         self._scope = trio.CancelScope()
         self._reading = False
         self._stopped = False
-        self._errands = Errands(around, session_id, self._disown)
+        port = _port_of(sock) if around.filters else 0
+        self._errands = Errands(around, session_id, self._disown, port)
 
     def wake(self) -> None:
         """End the connection now if it waits for a command between transactions."""
@@ -369,3 +370,12 @@ class Connection:
             secs=self._around.clock.mono() - started_s,
             reason=dialogue.reason,
         )
+
+
+def _port_of(sock: socket.socket) -> int:
+    """Return the port of the client, 0 where it has none or is gone already."""
+    try:
+        name = sock.getpeername()
+    except OSError:
+        return 0
+    return int(name[1]) if isinstance(name, tuple) else 0

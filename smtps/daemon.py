@@ -34,6 +34,7 @@ from smtps import events
 from smtps.authsource import AuthSource
 from smtps.conn import Connection, Surroundings
 from smtps.listen import Listeners, bind_listeners, serve_passed
+from smtps.milterio import filters_of
 from smtps.policy import Policy, plain_address
 
 _GRACE_S = 2.0
@@ -69,7 +70,8 @@ class Server:
             return
         self._full = False
         try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         except OSError:
             sock.close()  # gone already
             return
@@ -237,7 +239,8 @@ async def serve(
     )
     try:
         async with trio.open_nursery() as background, trio.open_nursery() as clients:
-            around = Surroundings(policy, qmgr, smar, cdb, ctx.log, ctx.clock, tls, auth)
+            filters = filters_of(conf.policy_milter, conf.milter)
+            around = Surroundings(policy, qmgr, smar, cdb, ctx.log, ctx.clock, tls, auth, filters)
             server = Server(around, server_id, ctx.clock.wall(), clients)
             await background.start(qmgr.run)
             await background.start(smar.run)

@@ -18,6 +18,7 @@ from libsmx.ids import TaId
 from libsmx.link import Link
 from libsmx.log import Log
 from libsmx.logtab import CDB_FAILED
+from libsmx.reply import CANNOT_STORE
 from libsmx.tlssource import TlsSource
 from libsmx.wire import (
     CertAsk,
@@ -52,6 +53,8 @@ from smtps.effects import (
     Opened,
     Said,
 )
+from smtps.milterio import FilterConf
+from smtps.milters import Milters
 from smtps.policy import Policy
 
 ASK_TIMEOUT_S = 35.0
@@ -72,6 +75,7 @@ class Surroundings:
     clock: Clock
     tls: TlsSource | None = None
     auth: AuthSource | None = None
+    filters: tuple[FilterConf, ...] = ()
 
 
 class Errands:
@@ -81,10 +85,15 @@ class Errands:
         around: what all connections share.
         session_id: of the session.
         on_forgotten: called when qmgr has forgotten the session.
+        port: of the client.
     """
 
     def __init__(
-        self, around: Surroundings, session_id: str, on_forgotten: Callable[[], None]
+        self,
+        around: Surroundings,
+        session_id: str,
+        on_forgotten: Callable[[], None],
+        port: int = 0,
     ) -> None:
         self._around = around
         self._id = session_id
@@ -93,6 +102,8 @@ class Errands:
         self._qmgr: Channel | None = None
         self._file: CdbFile | None = None
         self._broken = False
+        self._port = port
+        self._milters: Milters | None = None
 
     def qmgr_lost(self) -> None:
         """Note that qmgr forgot this session; it ends before its next transaction."""
@@ -169,12 +180,24 @@ class Errands:
 
     async def consult(self, consult: Consult) -> Consulted:
         """Ask the content filters about steps of the dialogue."""
-        return Consulted(tuple(Said() for _ in consult.steps))
+        if self._milters is None:
+            around = self._around
+            self._milters = Milters(
+                around.filters, around.cdb, around.log, self._id, around.policy.hostname, self._port
+            )
+        return await self._milters.consult(consult)
 
     async def inspect(self, inspect: Inspect) -> Inspected:
-        """Show the content to the filters."""
-        del inspect
-        return Inspected(Said())
+        """Show the content to the filters; what they change is in a new file then."""
+        file, milters = self._file, self._milters
+        if file is None or self._broken or milters is None:
+            return Inspected(Said(CANNOT_STORE))
+        try:
+            result, self._file = await milters.inspect(inspect, file)
+        except StoreError as error:
+            self._around.log.emit(CDB_FAILED, ta=file.ta_id, error=str(error))
+            return Inspected(Said(CANNOT_STORE))
+        return result
 
     # --- content -----------------------------------------------------------------------
 
@@ -203,7 +226,10 @@ class Errands:
         if isinstance(effect, Abort):
             if self._qmgr is not None:
                 self._qmgr.post(TaAbort(ta_id=effect.ta_id))
-        elif isinstance(effect, Discard) and self._file is not None:
+        elif isinstance(effect, ForgetMessage):
+            if self._milters is not None:
+                self._milters.forget()
+        elif self._file is not None:
             self._file.discard()
             self._file = None
 
@@ -213,3 +239,5 @@ class Errands:
             self._file.close()
         if self._qmgr is not None:
             self._qmgr.post(SessionClose(session=self._id))
+        if self._milters is not None:
+            self._milters.close()
