@@ -221,7 +221,7 @@ class Changes:
         before = suspensions.names.get(name.lower())
         if before is None:
             return _UNKNOWN
-        waiting = suspensions.remove(name)
+        suspensions.remove(name)
         try:
             await self._write()
         except StoreError:
@@ -230,8 +230,7 @@ class Changes:
         self._log.emit(events.RESUMED, uid=uid, name=name.lower())
         count = 0
         if engine.defedb_open:
-            for dest in waiting:
-                count += await engine.defedb.make_due(engine.now_s(), dest)
+            count = await engine.defedb.make_due(engine.now_s(), name)
             engine.load_soon()
         return Done(count=count)
 

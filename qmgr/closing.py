@@ -3,11 +3,11 @@
 Kind: core.
 
 What happened in one turn of the loop leaves as one IBDB entry and one DEFEDB batch. New mail
-that is done is closed in the IBDB. New mail that must wait goes to the DEFEDB first, and is
-closed in the IBDB only when it is there. Deferred mail is removed from, or replaced in, the
-DEFEDB. A report stands in the same entry, or the same batch, as what it tells of, so that
-after a crash both exist or neither. A recipient stays in memory until the last of these
-records is on disk, so that nobody loads it again from the DEFEDB too early.
+that is done is closed in the IBDB; what must wait goes to the DEFEDB first, and is closed in the
+IBDB when it is there. Deferred mail is removed from, or replaced in, the DEFEDB. A report stands
+in the same entry, or the same batch, as what it tells of, so that after a crash both exist or
+neither. A recipient stays in memory until the last of these records is on disk, so that nobody
+loads it again from the DEFEDB too early.
 Source: architecture.md; RFC 3461; SPEC rows X013, X015, X018, X165, X182-X184; I1, I2.
 """
 
@@ -192,12 +192,13 @@ class Closing:
         status: str = "",
         text: str = "",
         held: bool = False,
+        via: str = "",
     ) -> None:
         """Move it to the DEFEDB whatever its age; nothing was tried that failed."""
         self._begin(rcpt)
-        envelope = rcpt.ta.envelope
+        ta_id = rcpt.ta.envelope.ta_id
         deferred = DeferredRcpt(
-            ta_id=envelope.ta_id,
+            ta_id=ta_id,
             idx=rcpt.idx,
             address=rcpt.address,
             dest=dest,
@@ -208,15 +209,12 @@ class Closing:
             warned=rcpt.warned,
             held=held or rcpt.wish == wire_control.HOLD,
             redirected=rcpt.redirected,
+            via=via,
             history=list(rcpt.history),
         )
         self._batches.put(rcpt, deferred)
         self._record(
-            events.RCPT_POSTPONED,
-            ta=envelope.ta_id,
-            rcpt=rcpt.address,
-            next=next_try_at,
-            text=text,
+            events.RCPT_POSTPONED, ta=ta_id, rcpt=rcpt.address, next=next_try_at, text=text
         )
 
     def _begin(self, rcpt: Rcpt) -> None:

@@ -10,7 +10,7 @@ table key                                payload
 ta    transaction id                     Envelope
 rcpt  transaction id, idx                DeferredRcpt
 due   next try, transaction id, idx      empty: the order in which recipients become due
-name  hash of name, transaction id, idx  empty: by destination and by recipient's domain
+name  hash of name, transaction id, idx  empty: by destination, recipient's domain, suspended host
 cdb   content id, transaction id         empty: who needs a content file
 aside as in ta or rcpt                   what stood there and was damaged, for somebody to look at
 meta  schema, counts                     version, (transactions, recipients)
@@ -145,7 +145,7 @@ def _names(rcpt: DeferredRcpt) -> set[bytes]:
     """Return the keys under which a recipient is found by name."""
     domain = rcpt.address.rpartition("@")[2]
     tail = rcpt_key(rcpt.ta_id, rcpt.idx)
-    return {name_prefix(name) + tail for name in (rcpt.dest, domain) if name}
+    return {name_prefix(name) + tail for name in (rcpt.dest, domain, rcpt.via) if name}
 
 
 def index_keys(rcpt: DeferredRcpt) -> list[tuple[str, bytes]]:

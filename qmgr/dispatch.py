@@ -22,7 +22,8 @@ from qmgr.occ import Occ
 from qmgr.places import Delivery, DeliverySession, Destination, Host, HostKey
 from qmgr.sched import Round, Scheduler
 from qmgr.suspend import Suspensions, describe
-from qmgr.ta import Rcpt, State
+from qmgr.ta import Rcpt, State, Transaction
+from qmgr.wish import KEEP, obey
 
 CROWD_PAUSE_S = 60.0
 """Mail beyond a destination's share of the active queue comes back after this time."""
@@ -150,6 +151,7 @@ class Dispatch:
             dest=rcpt.dest,
             status="4.3.2",
             text=describe(found),
+            via=found.name,
         )
 
     def suspend(self, now_s: float) -> int:
@@ -219,7 +221,7 @@ class Dispatch:
                 self._defer(now_s, rcpt, dest, "4.3.0", "No result for this recipient", "")
             elif 200 <= result.code < 300:
                 self._closing.deliver(rcpt, self._success(now_s, rcpt, dest, message, result))
-            elif _permanent(result.code):
+            elif _permanent(result.code) and rcpt.wish not in KEEP:
                 self._closing.fail(
                     rcpt,
                     status=result.status,
@@ -234,8 +236,7 @@ class Dispatch:
                 self._defer(now_s, rcpt, dest, result.status, result.text, message.host)
         if results:
             self._odd(delivery, f"results for {len(results)} recipients that it did not have")
-        if again:
-            dest.put_back(delivery.ta, again)
+        self._back(now_s, dest, delivery.ta, again)
         self.sched.finished(session, now_s, is_open=message.open)
 
     def _success(
@@ -317,7 +318,7 @@ class Dispatch:
             for rcpt in delivery.rcpts:
                 self._defer(now_s, rcpt, session.dest, refusal.status, refusal.text, "")
         else:
-            self._again(delivery)
+            self._again(now_s, delivery)
 
     def lost(self, now_s: float, delivery: Delivery) -> None:
         """The answer to a delivery will not come; its recipients go back to the queue."""
@@ -339,17 +340,26 @@ class Dispatch:
             if rcpt.losses > MAX_LOSSES:
                 text = "The process that delivers it ended several times"
                 self._defer(now_s, rcpt, delivery.session.dest, "4.3.0", text, "")
-        self._again(delivery)
+        self._again(now_s, delivery)
 
-    def _again(self, delivery: Delivery) -> None:
+    def _again(self, now_s: float, delivery: Delivery) -> None:
         """Put what is left of a delivery in front of its destination's queue."""
         rcpts = [rcpt for rcpt in delivery.rcpts if rcpt.state is State.DELIVERING]
         if rcpts:
             ended = delivery.session.dest
             # Its last session may have taken the destination with it.
             dest = self.aq.destinations.setdefault(ended.key, ended)
-            dest.put_back(delivery.ta, rcpts)
+            self._back(now_s, dest, delivery.ta, rcpts)
             self.sched.enqueue(dest)
+
+    def _back(self, now_s: float, dest: Destination, ta: Transaction, rcpts: list[Rcpt]) -> None:
+        """Put recipients in front of a queue again, or do with them what an operator wants."""
+        for rcpt in rcpts:
+            if rcpt.wish:
+                obey(self._closing, rcpt, now_s)
+        left = [rcpt for rcpt in rcpts if rcpt.state is State.DELIVERING]
+        if left:
+            dest.put_back(ta, left)
 
     # --- by hand and by time -----------------------------------------------------------------
 

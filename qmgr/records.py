@@ -72,5 +72,7 @@ class DeferredRcpt:
     """An operator holds it: it is not due before it is released."""
     redirected: bool = False
     """Its address is not that in the envelope: an operator changed it."""
+    via: Address = ""
+    """Name of the suspended host that it waits for; it is found under this name too."""
     history: Annotated[list[PastTry], Meta(max_length=20)] = attrs.field(factory=list)
     """The last attempts, oldest first."""

@@ -4,8 +4,8 @@ Kind: core.
 
 A name is a recipient's domain, a destination, the name of a host or its address. Mail for a
 suspended domain or destination, and mail all of whose hosts are suspended, waits in the DEFEDB;
-a route with other hosts goes on without the suspended ones. What waits for a host is
-remembered (bounded), so that a resume makes it due at once.
+a route with other hosts goes on without the suspended ones. What waits for a host is stored
+under its name (qmgr/defedb.py), so that a resume makes it due at once, also after a restart.
 Source: architecture.md (I5); SPEC row X477.
 """
 
@@ -15,8 +15,6 @@ from libsmx.wire import Target
 from libsmx.wire_control import Suspension
 
 MAX_SUSPENSIONS = 1000
-MAX_AFFECTED = 1000
-"""Destinations remembered that wait for one host."""
 
 
 def describe(suspension: Suspension) -> str:
@@ -34,7 +32,6 @@ class Suspensions:
 
     def __init__(self) -> None:
         self.names: dict[str, Suspension] = {}
-        self._affected: dict[str, set[str]] = {}
 
     def __bool__(self) -> bool:
         return bool(self.names)
@@ -51,11 +48,9 @@ class Suspensions:
         self.names[name] = suspension
         return True
 
-    def remove(self, name: str) -> list[str]:
-        """End one; return the names of destinations that waited for it, itself included."""
-        name = name.lower()
-        self.names.pop(name, None)
-        return [name, *sorted(self._affected.pop(name, ()))]
+    def remove(self, name: str) -> None:
+        """End one."""
+        self.names.pop(name.lower(), None)
 
     def expired(self, now_s: float) -> list[str]:
         """Return the names whose time is over."""
@@ -96,7 +91,4 @@ class Suspensions:
                 found = one
         if left or found is None:
             return left, None
-        affected = self._affected.setdefault(found.name.lower(), set())
-        if len(affected) < MAX_AFFECTED:
-            affected.add(dest)
         return [], found

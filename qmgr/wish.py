@@ -2,8 +2,9 @@
 
 Kind: core.
 
-A recipient under delivery keeps the wish until its attempt has ended; a wish never undoes a
-delivery.
+A recipient under delivery keeps the wish until its attempt has ended, whatever ends it: a
+result, the death of the process that delivers it, a host that does not answer. A wish never
+undoes a delivery. It is in memory only: the death of the queue manager ends it.
 Source: SPEC row X477; architecture.md (I2).
 """
 
@@ -13,6 +14,9 @@ import attrs
 
 from libsmx.wire_control import BOUNCE, HOLD, REDIRECT, RELEASE, REMOVE
 from qmgr.ta import Rcpt
+
+KEEP = frozenset({HOLD, REDIRECT})
+"""Wishes for a recipient that an attempt refuses for good: it is not returned."""
 
 
 class Verdicts(Protocol):

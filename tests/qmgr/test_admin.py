@@ -4,14 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libsmx.wire import Target
+from libsmx.wire import Refusal, Route, Target
 from libsmx.wire_control import ACTIONS, Select, Suspension
 from qmgr.admin import Change, apply, choose_deferred, choose_new
+from qmgr.defedb import index_keys, name_prefix
 from qmgr.details import destinations, show
 from qmgr.rates import Rates
 from qmgr.selection import chooses_rcpt, chooses_ta, fits
-from qmgr.suspend import MAX_AFFECTED, MAX_SUSPENSIONS, Suspensions
-from tests.qmgr.world import DEAD, OK, PERM, TEMP, World, envelope
+from qmgr.suspend import MAX_SUSPENSIONS, Suspensions
+from tests.qmgr.world import DEAD, OK, PERM, SMTPC, TEMP, World, envelope
 
 
 def page(world):
@@ -229,6 +230,62 @@ def test_everything_given_must_hold():
     assert not chooses_rcpt(Select(state="held"), "a@x.org", "", "deferred")
 
 
+# --- wishes ------------------------------------------------------------------------------
+
+
+def under_delivery(action, address=""):
+    """A world in which a recipient under delivery has a wish."""
+    world = World()
+    world.submit(["a@x.org"])
+    world.do_commit()
+    world.do_ask()
+    assert change(world, action, address=address) == 1
+    assert world.deliveries
+    return world
+
+
+WISHES = [
+    ("remove", "", (0, 0, 0)),
+    ("bounce", "", (0, 1, 0)),
+    ("hold", "", (0, 0, 1)),
+    ("redirect", "b@y.org", (1, 0, 0)),
+]
+
+
+@pytest.mark.parametrize(("action", "address", "ends"), WISHES)
+@pytest.mark.parametrize("end", ["process", "answer", "refusal", TEMP, PERM, DEAD])
+def test_a_wish_survives_whatever_ends_the_attempt(action, address, ends, end):
+    """Delivered, bounced, held: as the operator wanted, also where the attempt had no result."""
+    world = under_delivery(action, address)
+    core = world.core
+    if end == "process":
+        world.deliveries.clear()
+        core.smtpc_closed(world.now, SMTPC)
+        core.smtpc_opened(SMTPC, world.capacity)
+        world.pump()
+    elif isinstance(end, str) and end != DEAD:
+        [effect] = world.deliveries.values()
+        world.deliveries.clear()
+        if end == "answer":
+            core.delivery_lost(world.now, effect.delivery)
+        else:
+            core.delivery_refused(
+                world.now, effect.delivery, Refusal(code=451, status="4.3.2", text="full")
+            )
+        world.pump()
+    else:
+        world.behaviour["x.org"] = end
+        world.do_deliver()
+    world.behaviour = {}
+    world.settle()
+    later(world)
+    later(world)
+    mail = [key for key in world.delivered if key[0].startswith("S")]
+    held = sum(stored.held for stored in world.defedb.values())
+    assert (len(mail), len(world.bounces), held) == ends
+    world.check()
+
+
 # --- suspensions ---------------------------------------------------------------------------
 
 
@@ -236,17 +293,32 @@ def target(name):
     return Target(host=name, address=f"ip-{name}", port=25)
 
 
-def test_a_suspension_of_a_host_leaves_the_others_and_remembers_who_waits():
+def test_a_suspension_of_a_host_leaves_the_others():
     suspensions = Suspensions()
     both = [target("mx1"), target("mx2")]
     assert suspensions.check(0, "x.org", "a@x.org", both) == (both, None)
     suspensions.add(Suspension(name="mx1", since=0.0))
     assert suspensions.check(0, "x.org", "a@x.org", both) == ([both[1]], None)
     assert suspensions.check(0, "x.org", "a@x.org", both[:1])[0] == []
-    for n in range(MAX_AFFECTED + 5):
-        suspensions.check(0, f"d{n}", "a@x.org", both[:1])
-    assert len(suspensions.remove("MX1")) == MAX_AFFECTED + 1
+    suspensions.remove("MX1")
     assert not suspensions
+
+
+def test_what_waits_for_a_suspended_host_is_stored_under_its_name():
+    world = World()
+    world.core.dispatch.suspensions.add(Suspension(name="x.org", since=world.now))
+    world.routes["other.org"] = Route(dest="dest", targets=[target("x.org")])
+    world.submit(["a@other.org"])
+    world.settle()
+    [stored] = world.defedb.values()
+    assert (stored.dest, stored.via) == ("dest", "x.org")
+    prefixes = {key[:16] for table, key in index_keys(stored) if table == "name"}
+    assert prefixes == {name_prefix(name) for name in ("dest", "other.org", "X.ORG")}
+    world.core.dispatch.suspensions.remove("x.org")
+    world.behaviour = {"x.org": TEMP}
+    world.advance(world.limits.retry_max_s)
+    world.settle()
+    assert [stored.via for stored in world.defedb.values()] == [""]
 
 
 def test_a_suspension_ends_with_its_time_and_there_are_not_too_many():
