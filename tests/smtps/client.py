@@ -13,6 +13,7 @@ from libsmx.wire import (
     TaOpened,
     Verdict,
 )
+from smtps.authsteps import Prove, Proved, Secured, StartTls
 from smtps.effects import (
     Abort,
     Answered,
@@ -65,6 +66,10 @@ class World:
     steps: dict = attrs.Factory(dict)
     """(stage, first word) -> what the filters say."""
     inspected: object = attrs.Factory(lambda: Inspected(Said()))
+    tls: object = None
+    """What is known after a handshake."""
+    prove: object = None
+    """Answers questions of AUTH and of certificates."""
 
 
 class Client:
@@ -86,6 +91,7 @@ class Client:
         self.delays = []
         self.consulted = []
         self.forgotten = 0
+        self.proofs = []
         self._perform(self.session.opened(granted or SessionGranted(), self.world.conn))
         self.greeting = self.take()
 
@@ -142,6 +148,11 @@ class Client:
                         result = self._consult(steps)
                     case Inspect():
                         result = self.world.inspected
+                    case StartTls():
+                        result = Secured(self.world.tls)
+                    case Prove(question):
+                        self.proofs.append(question)
+                        result = Proved(self.world.prove(question))
                     case Introduce():
                         result = Introduced(SessionGranted(), self.world.conn)
                     case Delay(seconds):
