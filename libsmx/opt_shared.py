@@ -189,11 +189,12 @@ class LimitsConf:
     open_files: int = option(
         "open_files",
         Count("descriptors"),
-        "65536",
-        low="64",
+        "0",
+        low="0",
         high="1048576",
         rows="X479",
-        doc="Open files and connections (RLIMIT_NOFILE); a session needs one or two.",
+        doc="Open files and connections (RLIMIT_NOFILE); a session needs one or two. 0: as many "
+        "as the system lets mcp have, at most 65536.",
     )
     memory: int = option(
         "memory",

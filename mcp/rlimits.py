@@ -32,9 +32,17 @@ class Limit:
     value: int
 
 
+MAX_FILES = 65536
+"""Open files of a process where smx.conf says nothing, if mcp may have so many."""
+
+
 def _wanted(conf: LimitsConf) -> list[Limit]:
+    files = conf.open_files
+    if not files:
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        files = MAX_FILES if hard == UNLIMITED else min(hard, MAX_FILES)
     rows = [
-        Limit("open_files", resource.RLIMIT_NOFILE, conf.open_files),
+        Limit("open_files", resource.RLIMIT_NOFILE, files),
         Limit("core_size", resource.RLIMIT_CORE, conf.core_size * 1024),
     ]
     if conf.memory:

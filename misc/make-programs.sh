@@ -5,7 +5,7 @@
 set -u
 python=$1 dir=$2
 shift 2
-[ $# -gt 0 ] || set -- mcp qmgr smtps smtpc smar qmgrctl smxconf createmap smxpasswd smxq-check smxgrey smxsink smxrun
+[ $# -gt 0 ] || set -- mcp qmgr smtps smtpc smar qmgrctl smxconf createmap smxpasswd smxq-check smxgrey sendmail smxsink smxrun
 mkdir -p "$dir" || exit 73
 for name; do
     case $name in
@@ -18,6 +18,8 @@ for name; do
     smxpasswd) module=libsmx.smxpasswd ;;
     smxsink) module=smxtools.sink ;;
     smxrun) module=smxtools.quickstart ;;
+    # Links to it are mailq and newaliases: it looks at the name under which it is called.
+    sendmail) module='libsmx.sendmail --as="${0##*/}"' ;;
     *) echo "make-programs.sh: no such program: $name" >&2; exit 64 ;;
     esac
     printf '#!/bin/sh\nexec "%s" -I -m %s "$@"\n' "$python" "$module" >"$dir/$name.new" &&

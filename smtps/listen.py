@@ -34,6 +34,8 @@ _PASS_TIMEOUT_S = 10.0
 
 OnClient = Callable[[socket.socket, str], None]
 """(connected socket, IP address of the client)."""
+LOCAL_ADDRESS = "127.0.0.1"
+"""Address of clients on a Unix socket: who may open it is decided by its mode and owner."""
 
 
 def bind_listeners(sockets: Sequence[ListenSocket]) -> list[socket.socket]:
@@ -46,7 +48,9 @@ def bind_listeners(sockets: Sequence[ListenSocket]) -> list[socket.socket]:
     try:
         for row in sockets:
             if row.type == "unix":
-                raise StartError("listen_socket: smtps serves type inet and inet6 only")
+                raise StartError(
+                    "listen_socket: type unix needs start_action pass: mcp makes the socket"
+                )
             made.append(_bind(row))
     except StartError:
         for sock in made:
@@ -102,7 +106,7 @@ def receive_listeners(sock: socket.socket) -> list[socket.socket]:
         while fds:
             made.append(socket.socket(fileno=fds.pop(0)))
         if not all(_is_listener(one) for one in made):
-            raise ValueError("a descriptor is no listening TCP socket")
+            raise ValueError("a descriptor is no listening TCP or Unix socket")
     except (ValueError, OSError):
         for one in made:
             one.close()
@@ -113,9 +117,9 @@ def receive_listeners(sock: socket.socket) -> list[socket.socket]:
 
 
 def _is_listener(sock: socket.socket) -> bool:
-    """Tell whether a socket is TCP and listens."""
+    """Tell whether a socket is a stream socket of a family that we serve, and listens."""
     listening = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-    return bool(listening) and sock.family in {socket.AF_INET, socket.AF_INET6}
+    return bool(listening) and sock.family in {socket.AF_INET, socket.AF_INET6, socket.AF_UNIX}
 
 
 class Listeners:
@@ -147,8 +151,7 @@ class Listeners:
             with scope:
                 async with trio.open_nursery() as nursery:
                     for sock in sockets:
-                        address, port = sock.getsockname()[:2]
-                        self._log.emit(events.LISTENING, address=address, port=port)
+                        self._log.emit(events.LISTENING, **_name_of(sock))
                         nursery.start_soon(self._accept, sock)
         finally:
             for sock in sockets:
@@ -171,7 +174,16 @@ class Listeners:
                         await trio.sleep(_PAUSE_S)
                         break
                 else:
-                    self._on_client(sock, address[0])
+                    is_local = listener.family == socket.AF_UNIX
+                    self._on_client(sock, LOCAL_ADDRESS if is_local else address[0])
+
+
+def _name_of(sock: socket.socket) -> dict[str, str | int]:
+    """Return address and port of a listening socket for the log; port 0 is a Unix socket."""
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        return {"address": str(name), "port": 0}
+    return {"address": name[0], "port": name[1]}
 
 
 _TRANSIENT = frozenset(
