@@ -129,4 +129,5 @@ class Memory(threading.Thread):
     def stop(self):
         self.done.set()
         self.join()
+        self.sample()  # short runs have no other
         return self

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from tests.bench.machine import journalled
-from tests.bench.rows import Row, load
+from tests.bench.rows import Work, load
 from tests.bench.servers import CountingSink, Smx
 from tests.conftest import find_program
 from tests.system import reachable_dir
@@ -60,7 +60,7 @@ def main():
     parser.add_argument("--lines", type=int, default=25)
     parser.add_argument("--callers", default="", help="show who calls functions of this name")
     options = parser.parse_args()
-    row = Row("", options.sessions, options.messages, options.size, not options.new)
+    row = Work("load", options.sessions, options.messages, options.size, reuse=not options.new)
     source, sink_program = find_program("smtp-source"), find_program("smtp-sink")
     if not source or not sink_program:
         sys.exit("make profile needs smtp-source and smtp-sink (Debian package postfix)")

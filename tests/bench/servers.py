@@ -1,5 +1,6 @@
 """The servers that are measured, each set up anew for a run, and the sink behind them."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -8,6 +9,9 @@ from pathlib import Path
 
 from tests.postfix import TUNED, Postfix
 from tests.system import System, free_port, wait_for
+
+DEAD = "dead.example"
+"""Mail for this domain goes to a port that nobody listens on."""
 
 
 class CountingSink:
@@ -53,18 +57,35 @@ class Smx:
         }
         self.system = System(
             programs or Path(sys.executable).parent, nexthop=f"127.0.0.1:{sink_port}",
+            mt=f"{DEAD} {free_port()}^esmtp:[127.0.0.1]\n",
             base=self.base, options=options, smtpc_processes=0 if accept_only else 1,
         )  # fmt: skip
-        self.system.start()
         self.port = self.system.port
+        try:
+            self.system.start()
+        except AssertionError:
+            self.stop()
+            raise
 
     @property
     def pid(self):
         return self.system.mcp.pid
 
-    def queued(self):
+    def deferred(self):
+        """Number of messages that wait for another try."""
         status = self.system.status()
-        return status["ibdb_open_tas"] + status["defedb_tas"]
+        return status["defedb_tas"] if not status["ibdb_open_tas"] else 0
+
+    def list_queue(self):
+        """Print the queue; return the number of rows."""
+        return self.system.ctl("queue").count(DEAD)
+
+    def stop_programs(self):
+        self.system.stop()
+
+    def start_programs(self):
+        """Begin to start; mail is accepted soon after."""
+        self.system.start(ready=False)
 
     def stop(self):
         self.system.stop()
@@ -80,19 +101,39 @@ class PostfixDefault:
     def __init__(self, base, sink_port, *, accept_only=False):
         self.base = Path(base) / "postfix"
         self.port = free_port()
-        hold = "smtpd_client_restrictions = static:HOLD\n" if accept_only else ""
         self.base.mkdir()
         self.base.chmod(0o755)
-        self.postfix = Postfix(self.base, self.port, f"127.0.0.1:{sink_port}", self.extra + hold)
-        self.postfix.__enter__()
+        transport = Path(base) / "postfix-transport"
+        transport.write_text(f"{DEAD} smtp:[127.0.0.1]:{free_port()}\n")
+        more = f"transport_maps = texthash:{transport}\n"
+        if accept_only:
+            more += "smtpd_client_restrictions = static:HOLD\n"
+        self.postfix = Postfix(self.base, self.port, f"127.0.0.1:{sink_port}", self.extra + more)
+        self.start_programs()
         wait_for("Postfix", (self.base / "spool/pid/master.pid").exists)
 
     @property
     def pid(self):
         return int((self.base / "spool/pid/master.pid").read_text())
 
-    def queued(self):
-        return self.postfix.queued()
+    def _files(self, *queues):
+        places = (self.base / "spool" / queue for queue in queues)
+        return sum(len(names) for place in places for _, _, names in os.walk(place))
+
+    def deferred(self):
+        """Number of messages that wait for another try."""
+        return self._files("deferred") if not self._files("incoming", "active") else 0
+
+    def list_queue(self):
+        """Print the queue; return the number of rows."""
+        return self.postfix.command("postqueue", "-p").count(DEAD)
+
+    def stop_programs(self):
+        self.postfix.__exit__()
+
+    def start_programs(self):
+        """Begin to start; mail is accepted soon after."""
+        self.postfix.__enter__()
 
     def stop(self):
         self.postfix.__exit__()
