@@ -260,7 +260,7 @@ class Delivered:
     tls: Short = ""
     """TLS of the session, for people; empty in clear text."""
     took: Text = ""
-    """Seconds that each phase took: ``connect=0.002 mail=0.010 dot=0.300``."""
+    """Seconds that each phase took: ``connect:0.002 mail:0.010 dot:0.300``."""
     unknown: bool = False
     """The connection was lost after the end of data: the server may have the message."""
 

@@ -55,9 +55,9 @@ class Account:
         self._phase, self._since_s = phase.name, now_s
 
     def took(self, now_s: float) -> str:
-        """Return how long each phase took, seconds: ``connect=0.002 mail=0.010 dot=0.300``."""
+        """Return how long each phase took, seconds: ``connect:0.002 mail:0.010 dot:0.300``."""
         self.enter(Phase.IDLE, now_s)
-        return " ".join(f"{name.lower()}={took_s:.3f}" for name, took_s in self._took_s.items())
+        return " ".join(f"{name.lower()}:{took_s:.3f}" for name, took_s in self._took_s.items())
 
     # --- names -----------------------------------------------------------------------------
 

@@ -283,9 +283,10 @@ class Session:
         self._dirty = False
         if self._exchange.void:
             return
-        if reply.code // 100 != 2 and not self._verdict(reply, effects):
-            return
-        if self._lmtp:
+        if reply.code // 100 == 3:
+            text = clean(f"protocol error: unexpected reply {reply.code} {reply.text}")
+            effects += self._end(temporary("4.5.0", text), unknown=True)
+        elif self._lmtp:
             self._exchange.results.set(position, from_reply(reply))
         else:
             self._exchange.results.settle(from_reply(reply))
