@@ -66,6 +66,19 @@ class CdbFile:
         except OSError as error:
             raise StoreError(f"{self.path}: writing failed: {error.strerror}") from error
 
+    def replace(self, other: "CdbFile") -> None:
+        """Take the place and the name of another file, which is closed and gone then.
+
+        Raises:
+            StoreError: that cannot be done; both files are as they were.
+        """
+        try:
+            os.replace(self.path, other.path)
+        except OSError as error:
+            raise StoreError(f"{other.path}: cannot be replaced: {error.strerror}") from error
+        self.path, self.ta_id = other.path, other.ta_id
+        other.close()
+
     async def sync(self) -> None:
         """Return when the content and its directory entry are on disk.
 

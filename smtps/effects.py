@@ -117,8 +117,7 @@ class Inspected:
 
     Attributes:
         said: refuse, discard or take it.
-        cdb_id: new content file, empty: the content is as it was.
-        size: of the new content file.
+        size: of the content file, where the content was changed; 0: it is as it was.
         sender: new sender without brackets, None: as it was.
         added: recipients without brackets, in the order of the requests.
         deleted: recipients without brackets.
@@ -126,7 +125,6 @@ class Inspected:
     """
 
     said: Said
-    cdb_id: str = ""
     size: int = 0
     sender: str | None = None
     added: tuple[str, ...] = ()

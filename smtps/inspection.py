@@ -3,8 +3,8 @@
 Kind: shell.
 
 Each filter sees what those before it have made of the message. The content is read from its
-file, and written to a new one where something was changed, before anybody says that the
-message is accepted.
+file, and written to a new one where something was changed, which takes the name of the old one
+before anybody says that the message is accepted.
 Limits: the header is in memory, as large as the options allow and a filter's changes make it;
 the body never is. A new body may be as large as a message may be.
 Source: libmilter/docs (smfi_*, xxfi_eom); decision D45.
@@ -155,7 +155,6 @@ class Inspection:
         """Return what the filters say and changed."""
         return Inspected(
             said,
-            fresh.ta_id if fresh is not None else "",
             fresh.size if fresh is not None else 0,
             self._sender,
             tuple(self._added),
@@ -172,6 +171,7 @@ class Inspection:
         if not self._draft.changed and self._body is None:
             return self.result(Said()), self._file
         fresh = self._cdb.create(await self._cdb.next_id())
+        done = False
         try:
             fresh.write(self._draft.encode())
             at = self._start
@@ -182,10 +182,13 @@ class Inspection:
                 fresh.write(block)
                 at += len(block)
                 await trio.lowlevel.checkpoint()
-        except BaseException:
-            fresh.discard()
-            raise
-        self._file.discard()
+            # qmgr takes a transaction's own content only, so the new file gets the old one's name.
+            fresh.flush()
+            fresh.replace(self._file)
+            done = True
+        finally:
+            if not done:
+                fresh.discard()
         return self.result(Said(), fresh), fresh
 
 

@@ -208,8 +208,7 @@ class Intake:
             raise Bug("a message was inspected that is not there")
         # They have seen its end: nothing is left that they had to forget.
         dialogue.heard = False
-        if result.cdb_id:
-            ta.cdb_id, ta.stored = result.cdb_id, result.size
+        ta.stored = result.size
         if result.said.refusal is not None:
             refusal = result.said.refusal
             if refusal.code == reply.NO_SERVICE.code:

@@ -159,13 +159,15 @@ class FilterLink:
 async def _connect(where: MilterSocket) -> trio.SocketStream:
     family = {"unix": socket.AF_UNIX, "inet6": socket.AF_INET6}.get(where.type, socket.AF_INET)
     sock = trio.socket.socket(family, socket.SOCK_STREAM)
+    stream = None
     try:
         if where.type == "unix":
             await sock.connect(where.path)
         else:
             local = "::1" if where.type == "inet6" else "127.0.0.1"
             await sock.connect((where.address or local, where.port))
-        return trio.SocketStream(sock)
-    except BaseException:
-        sock.close()
-        raise
+        stream = trio.SocketStream(sock)
+        return stream
+    finally:
+        if stream is None:
+            sock.close()

@@ -39,7 +39,6 @@ class Transaction:
         head: bytes that we put before the content.
         words: parameters of MAIL as they came.
         hold: why the queue manager shall hold the message, empty: it shall not.
-        cdb_id: content file; empty: that named like the transaction.
         stored: size of the content file where filters changed it, bytes.
     """
 
@@ -65,7 +64,6 @@ class Transaction:
     head: int = 0
     words: tuple[str, ...] = ()
     hold: str = ""
-    cdb_id: str = ""
     stored: int = 0
 
     def add(self, said: RcptArgument) -> None:
@@ -100,7 +98,7 @@ class Transaction:
         """Return what qmgr takes responsibility for."""
         return Envelope(
             ta_id=self.ta_id,
-            cdb_id=self.cdb_id or self.ta_id,
+            cdb_id=self.ta_id,
             sender=self.sender,
             rcpts=list(self.rcpts),
             size=self.size,

@@ -24,6 +24,7 @@ from libsmx.wire import (
     Verdict,
 )
 from smtps.conn import Surroundings
+from smtps.milterio import filters_of
 from smtps.policy import Policy
 
 SILENT = object()
@@ -98,7 +99,8 @@ class Siblings:
                 await nursery.start(qmgr.run)
                 await nursery.start(smar.run)
                 policy = Policy(attrs.evolve(SmtpsConf(), **options), "mx.test")
-                yield Surroundings(policy, qmgr, smar, cdb, self.log, clock)
+                filters = filters_of(policy.conf.policy_milter, policy.conf.milter)
+                yield Surroundings(policy, qmgr, smar, cdb, self.log, clock, filters=filters)
                 nursery.cancel_scope.cancel()
             finally:
                 cdb.stop()
