@@ -72,15 +72,16 @@ class MapBook:
         found = FileMap(name, kind, path, self._log, optional=optional)
         found.open()
         self._files.append(found)
+        self._maps.setdefault(name, found)
         return found
 
     def __getitem__(self, name: str) -> Map:
         """Return a declared map; the configuration has no other names."""
         return self._maps[name]
 
-    def __contains__(self, name: object) -> bool:
-        """Tell whether a map is declared."""
-        return name in self._maps
+    def find(self, name: str) -> Map | None:
+        """Return a declared map, or one that was opened under this name; else None."""
+        return self._maps.get(name)
 
     async def ask(self, question: Question) -> Answer:
         """Answer a question of kind MAP; never raises."""
