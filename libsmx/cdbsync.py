@@ -2,11 +2,11 @@
 
 Kind: shell.
 
-A worker thread takes all files that wait. A few are synced one by one, and then each directory
-once, so that a directory entry is as durable as what it names. Many cost less with one
+A worker thread takes all files that wait. They are synced one by one, and then each directory
+once, so that a directory entry is as durable as what it names. Several cost less with one
 syncfs(2), which writes the whole file system: right on a spool of its own, wrong where others
 keep the disk busy. So both ways are timed, and syncfs is left alone for a while whenever it
-took longer than the files alone would have. Before Linux 5.8 it hides write errors, so it is
+took clearly longer than as many files alone. Before Linux 5.8 it hides write errors, so it is
 not used there, nor where the directories lie on several file systems, and never again after
 it failed: the error may belong to a file that is not in this batch.
 Source: SPEC rows X011, X052; performance.md.
@@ -24,8 +24,10 @@ import trio
 
 _PARALLEL = 8
 """Files synced side by side; the device merges their flushes."""
-_MIN_BATCH = 4
+_MIN_BATCH = 2
 """Fewer files are not worth a syncfs."""
+_WORTH = 1.2
+"""A syncfs may take so many times longer than the files alone: it costs less processor time."""
 _FIRST_PAUSE, _LAST_PAUSE = 16, 4096
 """Batches without syncfs after a slow one; doubled each time."""
 _DECAY = 0.8
@@ -45,14 +47,14 @@ class Choice:
     """Decides between one syncfs and a sync of each file; pure, fed with measured times."""
 
     possible: bool
-    file_s: float = 0.0
-    """Seconds that one file of a batch takes when each is synced; 0: not known yet."""
+    each_s: dict[int, float] = attrs.field(factory=dict)
+    """Size of a batch in bits -> seconds that such a batch takes when each file is synced."""
     pause: int = _FIRST_PAUSE
     wait: int = 0
 
     def whole(self, count: int) -> bool:
         """Tell whether a batch of count files goes with one syncfs."""
-        if not self.possible or count < _MIN_BATCH or not self.file_s:
+        if not self.possible or count < _MIN_BATCH or count.bit_length() not in self.each_s:
             return False
         if self.wait:
             self.wait -= 1
@@ -61,11 +63,13 @@ class Choice:
 
     def took(self, count: int, seconds: float, *, whole: bool) -> None:
         """Learn from a batch that was synced."""
+        size = count.bit_length()
+        before = self.each_s.get(size)
         if not whole:
-            if count >= _MIN_BATCH:
-                each = seconds / count
-                self.file_s = self.file_s * _DECAY + each * (1 - _DECAY) if self.file_s else each
-        elif seconds > count * self.file_s:
+            self.each_s[size] = (
+                seconds if before is None else before * _DECAY + seconds * (1 - _DECAY)
+            )
+        elif before is not None and seconds > before * _WORTH:
             self.wait, self.pause = self.pause, min(2 * self.pause, _LAST_PAUSE)
         else:
             self.pause = _FIRST_PAUSE

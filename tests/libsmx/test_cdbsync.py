@@ -12,9 +12,10 @@ from libsmx import cdbsync
 from libsmx.cdbsync import Choice, Syncer
 
 
-def known(file_s=0.001):
+def known(file_s=0.001, counts=(2, 4, 10, 50)):
     choice = Choice(possible=True)
-    choice.took(10, 10 * file_s, whole=False)
+    for count in counts:
+        choice.took(count, count * file_s, whole=False)
     return choice
 
 
@@ -23,13 +24,22 @@ def known(file_s=0.001):
     [
         (Choice(possible=True), 50, False),
         (Choice(possible=False), 50, False),
-        (known(), 3, False),
-        (known(), 4, True),
+        (known(), 1, False),
+        (known(), 2, True),
+        (known(counts=[10]), 2, False),
+        (known(counts=[10]), 15, True),
         (known(), 50, True),
     ],
 )
-def test_syncfs_is_for_large_batches_once_the_other_way_was_timed(choice, count, whole):
+def test_syncfs_is_for_batches_of_a_size_that_was_timed_the_other_way(choice, count, whole):
     assert choice.whole(count) is whole
+
+
+@pytest.mark.parametrize(("seconds", "again"), [(0.009, True), (0.0115, True), (0.013, False)])
+def test_syncfs_may_take_a_little_longer_because_it_costs_less(seconds, again):
+    choice = known()
+    choice.took(10, seconds, whole=True)
+    assert choice.whole(10) is again
 
 
 def test_a_slow_syncfs_is_left_alone_for_longer_each_time_until_it_is_fast():
