@@ -16,6 +16,7 @@ import attrs
 
 from libsmx.confbuild import Built, Dirs, build
 from libsmx.conffile import Entry, Option, Place, Problem, Section, Value, parse
+from libsmx.confidle import idle_warnings
 from libsmx.confrules import SectionFacts, apply_relations, file_problems
 from libsmx.confsmar import finish_resolver
 from libsmx.confsmtps import finish_server, number_servers
@@ -185,6 +186,7 @@ def resolve_file(data: bytes, origin: str, queue_dir: str = "") -> WholeFile:
     if not problems:  # a rule between options says nothing sensible about wrong ones
         problems = file_problems(sections)
     _raise(problems)
+    warnings += idle_warnings(sections)
     return WholeFile(global_conf, tuple(sections), tuple(warnings))
 
 

@@ -50,6 +50,16 @@ STOPPING = event("stopping", 5, "A process was asked to stop and finishes its wo
 STOPPED = event("stopped", 5, "A process ends.", "status")
 BUG = event("bug", 1, "A fault in smx itself; the process ends and is restarted.", "error", "trace")
 CONFIG_WARNING = event("config_warning", 4, "An option cannot work as written.", "text")
+CONFIG_UNREAD = event(
+    "config_unread", 3, "At a reload smx.conf had mistakes; everything stays as it is.", "error"
+)
+CONFIG_TAKEN = event(
+    "config_taken", 5, "Options of a changed smx.conf hold from now on.", "options"
+)
+RESTART_NEEDED = event(
+    "restart_needed", 4, "These options have changed in smx.conf; they hold after a restart.",
+    "options",
+)  # fmt: skip
 START_FAILED = event("start_failed", 2, "A process cannot start.", "error")
 CHANNEL_OPENED = event(
     "channel_opened", 10, "A sibling process connected.", "peer", "peer_id", "uid", "pid"

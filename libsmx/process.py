@@ -32,6 +32,7 @@ import trio
 
 from libsmx.clock import Clock, SystemClock
 from libsmx.cmdline import CommandLine, parse_command_line, usage_text
+from libsmx.confdiff import RELOAD, changed_names, needs_of
 from libsmx.config import load
 from libsmx.confload import Loaded
 from libsmx.confshow import version_text
@@ -47,7 +48,17 @@ from libsmx.errors import (
 )
 from libsmx.log import Log
 from libsmx.logopen import open_log
-from libsmx.logtab import BUG, CONFIG_WARNING, START_FAILED, STARTED, STOPPED, STOPPING
+from libsmx.logtab import (
+    BUG,
+    CONFIG_TAKEN,
+    CONFIG_UNREAD,
+    CONFIG_WARNING,
+    RESTART_NEEDED,
+    START_FAILED,
+    STARTED,
+    STOPPED,
+    STOPPING,
+)
 from libsmx.opttab import GlobalConf
 from libsmx.siblings import sibling_uids
 from libsmx.tally import Tally
@@ -143,6 +154,7 @@ def run(daemon: Daemon, argv: Sequence[str] | None = None) -> NoReturn:
     except StartError as error:
         _die(daemon.name, str(error), error.code)
     log.tally = Tally(daemon.name)
+    running = loaded  # what holds; a reload changes some of it
     ctx = Context(
         conf=loaded.conf,
         globals=attrs.evolve(loaded.globals, hostname=own_hostname(loaded.globals.hostname)),
@@ -154,6 +166,12 @@ def run(daemon: Daemon, argv: Sequence[str] | None = None) -> NoReturn:
         uids=sibling_uids(request.config),
         stop=trio.Event(),
     )
+
+    def take_changes() -> None:
+        nonlocal running
+        running = _take_changes(daemon, request, running, log)
+
+    ctx.reload.append(take_changes)
     for warning in loaded.warnings:
         log.emit(CONFIG_WARNING, text=warning)
     sys.exit(_supervised(daemon, ctx))
@@ -161,6 +179,25 @@ def run(daemon: Daemon, argv: Sequence[str] | None = None) -> NoReturn:
 
 def _load(daemon: Daemon, request: CommandLine) -> Loaded:
     return load(request.config, None, daemon.name, request.section, request.overrides)
+
+
+def _take_changes(daemon: Daemon, request: CommandLine, running: Loaded, log: Log) -> Loaded:
+    """Read smx.conf again; let hold what can, and say what needs a restart."""
+    try:
+        fresh = _load(daemon, request)
+    except (ConfigError, UsageError) as error:
+        log.emit(CONFIG_UNREAD, error=str(error))
+        return running
+    names = changed_names(running.globals, fresh.globals, "")
+    names += changed_names(running.conf, fresh.conf, f"{daemon.name}.")
+    taken = [name for name in names if needs_of(name) == RELOAD]
+    rest = [name for name in names if name not in taken]
+    if taken:
+        log.level = fresh.conf.log_level
+        log.emit(CONFIG_TAKEN, options=", ".join(taken))
+    if rest:
+        log.emit(RESTART_NEEDED, options=", ".join(rest))
+    return attrs.evolve(running, conf=attrs.evolve(running.conf, log_level=fresh.conf.log_level))
 
 
 def _version(daemon: Daemon, request: CommandLine, loaded: Loaded) -> str:
@@ -242,6 +279,7 @@ async def _watch_signals(
                 ctx.log.reopen()
                 for function in ctx.reload:
                     function()
+                ctx.log.flush()
             elif ctx.stop.is_set():
                 ctx.log.emit(STOPPED, status=EX_OK)
                 ctx.log.flush()

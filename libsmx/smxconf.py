@@ -1,8 +1,9 @@
-"""The operator's tool for smx.conf: check, show, manual, sample.
+"""The operator's tool for smx.conf: check, show, compare, manual, sample.
 
 Kind: shell.
 
-Exit codes: 0, EX_USAGE, EX_CONFIG (the file has mistakes, all of them are printed).
+Exit codes: 0, EX_USAGE, EX_CONFIG (the file has mistakes, all of them are printed); diff: 0
+where nothing differs, else 1.
 Source: SPEC rows X102, X104, X105; D59.
 """
 
@@ -11,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 
+from libsmx.confdiff import RELOAD, RESTART, differences
 from libsmx.config import DEFAULT_FILE, WholeFile, load, load_file
 from libsmx.confsample import sample
 from libsmx.confshow import dump
@@ -19,6 +21,8 @@ from libsmx.man import man_page
 from libsmx.options import walk
 from libsmx.opttab import COMPONENTS
 from libsmx.version import PRODUCT
+
+DIFFERENT = 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command == "sample":
         sys.stdout.write(sample())
         return EX_OK
+    if args.command == "diff":
+        return _diff(args.old, args.new)
     try:
         whole = load_file(args.file)
     except ConfigError as error:
@@ -49,6 +55,29 @@ def main(argv: Sequence[str] | None = None) -> int:
             "".join(f"{line}\n" for line in _effective(whole, args.file, changed_only=args.changed))
         )
     return EX_OK
+
+
+def _diff(old: str, new: str) -> int:
+    """Print what differs between two files, and what it needs to take effect."""
+    files = []
+    problems: list[str] = []
+    for path in (old, new):
+        try:
+            files.append(load_file(path))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        sys.stderr.write("".join(f"{line}\n" for line in problems))
+        return EX_CONFIG
+    needs = ""
+    for change in differences(*files):
+        for sign, value in (("-", change.old), ("+", change.new)):
+            if value is not None:
+                sys.stdout.write(f"{sign}{change.name} = {value}\n")
+        needs = RESTART if RESTART in (needs, change.needs) else RELOAD
+    if needs:
+        sys.stdout.write(f"# to make this effective: {needs}\n")
+    return DIFFERENT if needs else EX_OK
 
 
 def _effective(whole: WholeFile, path: str, *, changed_only: bool) -> Iterator[str]:
@@ -78,6 +107,9 @@ def _arguments() -> argparse.ArgumentParser:
         command.add_argument(
             "-f", dest="file", metavar="FILE", default=DEFAULT_FILE, help="default: %(default)s"
         )
+    diff = commands.add_parser("diff", help="print the options whose values differ")
+    diff.add_argument("old", metavar="OLD")
+    diff.add_argument("new", metavar="NEW")
     commands.add_parser("man", help="print the manual smx.conf(5)")
     commands.add_parser("sample", help="print a commented configuration")
     return parser

@@ -48,7 +48,11 @@ stop) stop ;;
 restart) stop && start ;;
 reload)
     pid=$(running) || fail 69 "smx does not run"
+    # A file with mistakes would be of no use to anybody; all of them are printed.
+    "$mcp" -n -f "$conf" -d "$qdir" >/dev/null || fail 78 "$conf has mistakes; nothing was reloaded"
     kill -HUP "$pid" || fail 77 "cannot signal process $pid"
+    echo "maps, certificates and log files are read or opened again, and log_level holds;"
+    echo "other changes of $conf hold after a restart: see restart_needed in the logs"
     ;;
 status)
     pid=$(running) || { echo "smx does not run"; exit 3; }
