@@ -60,17 +60,38 @@ def _problems(conf: SmarConf, built: Built) -> Iterator[tuple[Where, str]]:
         for option, text in _map_problems(one, declared, at, built):
             yield (*at, option), f"map.{one.name}{text}"
         declared.append(one.name)
-    if conf.access_map.name:
-        where: Where = ("access_map", "name")
-        text = _undeclared(conf.access_map.name, declared)
-        if text:
-            yield where, f"access_map.name: {text}"
-        if ("access_map", "file") in built.places:
-            yield where, "access_map: give file or name, not both"
+    yield from _reference_problems(conf, built, declared)
     yield from _blacklist_problems(conf)
     yield from _greylist_problems(conf)
     if not conf.address_delimiter:
         yield ("address_delimiter",), "address_delimiter: one character is required"
+
+
+def _reference_problems(
+    conf: SmarConf, built: Built, declared: list[str]
+) -> Iterator[tuple[Where, str]]:
+    """Yield what is wrong where a section names a declared map."""
+    for section in ("access_map", "aliases", "mailertable", "local_user_map"):
+        name = getattr(conf, section).name
+        where: Where = (section, "name")
+        text = _undeclared(name, declared) if name else ""
+        if text:
+            yield where, f"{section}.name: {text}"
+        if name and (section, "file") in built.places:
+            yield where, f"{section}: give file or name, not both"
+    slow = _answer_later(conf)
+    if conf.mailertable.name in slow:
+        text = "a mailertable must answer at once: hash, text, regex or cidr"
+        yield ("mailertable", "name"), f"mailertable.name: {text}"
+
+
+def _answer_later(conf: SmarConf) -> set[str]:
+    """Return the names of maps that another program or the user database answers for."""
+    slow: set[str] = set()
+    for one in conf.map:
+        if one.type in ("socket", "passwd") or slow.intersection(one.maps):
+            slow.add(one.name)
+    return slow
 
 
 def _blacklist_problems(conf: SmarConf) -> Iterator[tuple[Where, str]]:

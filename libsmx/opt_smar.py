@@ -14,6 +14,7 @@ from libsmx.opt_shared import SECONDS, LogConf, ServiceConf, log_level, log_sect
 from libsmx.opt_smar_dns import DnsblConf, DnsConf
 from libsmx.opt_smar_grey import GreylistConf
 from libsmx.opt_smar_maps import AccessMapConf, MapConf
+from libsmx.opt_smar_users import AliasesConf, LocalUserMapConf
 from libsmx.options import option, section, shared
 
 
@@ -26,7 +27,16 @@ class MailertableConf:
         Path(beside_conf=True),
         "mt",
         rows="X120 X121 X123 X124 X250",
-        doc="The mailertable, a text file that must exist, though it may be empty.",
+        doc="The mailertable, a text file that must exist, though it may be empty. It is read "
+        "at start only.",
+    )
+    name: str = option(
+        "name",
+        String("map name"),
+        "",
+        rows="X246 X247",
+        doc="A declared map of type hash, text, regex or cidr to use instead of file, or a "
+        "sequence of such; its changes are noticed.",
     )
 
 
@@ -76,6 +86,12 @@ class SmarConf:
     log: LogConf = log_section()
     mailertable: MailertableConf = section(
         "mailertable", MailertableConf, doc="Routes that go before DNS."
+    )
+    aliases: AliasesConf = section(
+        "aliases", AliasesConf, doc="Addresses that stand for others, and valid local addresses."
+    )
+    local_user_map: LocalUserMapConf = section(
+        "local_user_map", LocalUserMapConf, doc="A map of valid local addresses."
     )
     dnsbl: tuple[DnsblConf, ...] = section(
         "dnsbl",

@@ -7,6 +7,8 @@ will happen.
 Source: SPEC rows X208, X221, X250, X251.
 """
 
+import os
+
 import attrs
 import trio
 
@@ -14,14 +16,17 @@ from libsmx.errors import EX_CONFIG, ConfigError, StartError
 from libsmx.opttab import SmarConf
 from libsmx.process import Context
 from smar.access import AccessMap
+from smar.aliases import Aliases, LocalUsers
+from smar.aliases import Rules as AliasRules
 from smar.connect import Connect
 from smar.dnsbl import Blacklist, Blacklists
-from smar.events import MAILERTABLE_READ, RULE_ODD
+from smar.events import MAILERTABLE_READ, NO_LOCAL_USERS, RULE_ODD
 from smar.flights import Flights
-from smar.mailertable import Mailertable, read_mailertable
+from smar.mailertable import Mailertable, MapMailertable, read_mailertable
 from smar.mapbook import MapBook
 from smar.nameservice import start_flights, this_site
 from smar.route import Router
+from smar.tryout import Tryout
 from smar.verdict import Checks
 
 MAX_TABLE = 64 << 20
@@ -40,6 +45,7 @@ class Parts:
         checks: judges addresses.
         connect: judges clients and certificates.
         router: finds routes.
+        tryout: tells what would be decided.
     """
 
     book: MapBook
@@ -47,6 +53,7 @@ class Parts:
     checks: Checks
     connect: Connect
     router: Router
+    tryout: Tryout
 
 
 def load_mailertable(path: str) -> Mailertable:
@@ -77,11 +84,15 @@ class Tables:
         mailertable: routes.
         book: all maps.
         access: the access map.
+        aliases: whom addresses stand for.
+        users: who exists in local domains.
     """
 
     mailertable: Mailertable
     book: MapBook
     access: AccessMap
+    aliases: Aliases
+    users: LocalUsers
 
 
 def open_tables(ctx: Context) -> Tables:
@@ -91,10 +102,14 @@ def open_tables(ctx: Context) -> Tables:
         StartError: one is missing or wrong.
     """
     conf: SmarConf = ctx.conf
-    mailertable = load_mailertable(conf.mailertable.file)
-    ctx.log.emit(MAILERTABLE_READ, file=conf.mailertable.file, entries=len(mailertable))
     book = MapBook(ctx.log)
     book.declare(conf.map)
+    odd = OddRules(ctx)
+    if conf.mailertable.name:
+        mailertable: Mailertable = MapMailertable(book[conf.mailertable.name], odd.tell)
+    else:
+        mailertable = load_mailertable(conf.mailertable.file)
+        ctx.log.emit(MAILERTABLE_READ, file=conf.mailertable.file, entries=len(mailertable))
     if conf.access_map.name:
         source = book[conf.access_map.name]
     else:
@@ -103,9 +118,35 @@ def open_tables(ctx: Context) -> Tables:
         source=source,
         hostname=ctx.globals.hostname.lower(),
         delimiter=conf.address_delimiter,
-        on_odd=OddRules(ctx).tell,
+        on_odd=odd.tell,
     )
-    return Tables(mailertable, book, access)
+    aliases, users = _open_users(ctx, book, mailertable, odd)
+    return Tables(mailertable, book, access, aliases, users)
+
+
+def _open_users(
+    ctx: Context, book: MapBook, mailertable: Mailertable, odd: "OddRules"
+) -> tuple[Aliases, LocalUsers]:
+    """Open the maps of aliases and local users."""
+    conf: SmarConf = ctx.conf
+    if conf.aliases.name:
+        source = book[conf.aliases.name]
+    else:
+        source = book.open_file("aliases", "hash", conf.aliases.file, optional=True)
+    rules = AliasRules(
+        flags=conf.aliases.flags,
+        hostname=ctx.globals.hostname.lower(),
+        delimiter=conf.address_delimiter,
+        max_depth=conf.aliases.max_depth,
+        max_members=conf.aliases.max_members,
+    )
+    aliases = Aliases(source, rules, mailertable.is_local, odd.tell)
+    users = book[conf.local_user_map.name] if conf.local_user_map.name else None
+    missing = not conf.aliases.name and not os.path.exists(conf.aliases.file)
+    if missing and users is None and mailertable.has_local:
+        ctx.log.emit(NO_LOCAL_USERS, file=conf.aliases.file)
+    implicit = "implicitly_match_detail" in conf.local_user_map.flags
+    return aliases, LocalUsers(aliases, users, rules, implicit_detail=implicit)
 
 
 def assemble(ctx: Context, nursery: trio.Nursery, tables: Tables) -> Parts:
@@ -113,12 +154,26 @@ def assemble(ctx: Context, nursery: trio.Nursery, tables: Tables) -> Parts:
     conf: SmarConf = ctx.conf
     hostname = ctx.globals.hostname.lower()
     lists = Blacklists(Blacklist(one.domain.lower(), one.tag.lower()) for one in conf.dnsbl)
+    checks = Checks(
+        tables.mailertable, hostname, tables.access, tables.users, tables.aliases.members
+    )
+    connect = Connect(tables.access, lists)
+    router = Router(tables.mailertable, this_site(ctx), tables.aliases)
     return Parts(
         book=tables.book,
         flights=start_flights(nursery, ctx, tables.book.ask),
-        checks=Checks(tables.mailertable, hostname, tables.access),
-        connect=Connect(tables.access, lists),
-        router=Router(tables.mailertable, this_site(ctx)),
+        checks=checks,
+        connect=connect,
+        router=router,
+        tryout=Tryout(
+            checks,
+            connect,
+            router,
+            tables.book.find,
+            conf.address_delimiter,
+            tables.mailertable,
+            hostname,
+        ),
     )
 
 

@@ -33,7 +33,14 @@ async def serve(ctx: Context, task_status: trio.TaskStatus[None]) -> None:
         ctx.reload.append(parts.book.look_now)
         door = await open_door(ctx, nursery)
         desk = Desk(
-            parts.checks, parts.router, parts.flights, ctx.log, ctx.clock, door, parts.connect
+            parts.checks,
+            parts.router,
+            parts.flights,
+            ctx.log,
+            ctx.clock,
+            door,
+            parts.connect,
+            parts.tryout,
         )
         server = Server(
             ctx.globals.smar_socket,
@@ -44,6 +51,7 @@ async def serve(ctx: Context, task_status: trio.TaskStatus[None]) -> None:
                 "smtps": ctx.uids["smtps"],
                 "qmgr": ctx.uids["qmgr"],
                 "smxgrey": ctx.uids["smar"] | {0},
+                "smxtest": ctx.uids["smar"] | {0},
             },
             log=ctx.log,
         )

@@ -4,7 +4,7 @@ Kind: shell.
 
 A question that mailertable and cache can answer is answered before the handler returns, so
 that all answers of one batch leave in one write.
-Messages: wire.CHANNELS, smtps -> smar, qmgr -> smar and smxgrey -> smar.
+Messages: wire.CHANNELS, smtps -> smar, qmgr -> smar, smxgrey -> smar and smxtest -> smar.
 """
 
 from collections.abc import Callable
@@ -19,12 +19,14 @@ from libsmx.wire import (
     ConnVerdict,
     MailAsk,
     RcptAsk,
+    Refusal,
     Route,
     RouteAnswer,
     RouteAsk,
     Verdict,
 )
 from libsmx.wire_grey import GreyAsk
+from libsmx.wire_try import TryAsk
 from smar.connect import Connect
 from smar.events import (
     CLIENT_REFUSED,
@@ -39,6 +41,7 @@ from smar.greydoor import GreyDoor
 from smar.records import Steps
 from smar.route import Router, no_route
 from smar.trace import Trace, traced
+from smar.tryout import TryError, Tryout
 from smar.verdict import BUSY, Checks
 
 T = TypeVar("T")
@@ -60,6 +63,7 @@ class Desk:
         clock: spaces the log lines of an overload.
         door: the greylist's.
         connects: judges clients; None: all are accepted.
+        tryout: answers smxtest.
     """
 
     def __init__(
@@ -71,8 +75,10 @@ class Desk:
         clock: Clock,
         door: GreyDoor,
         connects: Connect | None = None,
+        tryout: Tryout | None = None,
     ) -> None:
         self._connects = connects
+        self._tryout = tryout
         self._door = door
         self._checks = checks
         self._router = router
@@ -95,6 +101,8 @@ class Desk:
                 self._route(channel, message, rid)
             case ConnAsk():
                 self._connect(channel, message, rid)
+            case TryAsk():
+                self._try(channel, message, rid)
             case CertAsk():
                 self._certificate(channel, message, rid)
             case _:
@@ -191,6 +199,19 @@ class Desk:
             f"certificate {ask.subject}",
         ):
             channel.post(Verdict(accept=True), rid)
+
+    def _try(self, channel: Channel, ask: TryAsk, rid: int) -> None:
+        busy = Refusal(code=BUSY.code, status=BUSY.status, text=BUSY.text)
+        if self._tryout is None:
+            channel.post(busy, rid)
+            return
+        try:
+            if not self._flights.decide(
+                self._tryout.run(ask.words), lambda answer: channel.post(answer, rid)
+            ):
+                channel.post(busy, rid)
+        except TryError as error:
+            channel.post(Refusal(code=501, status="5.5.4", text=str(error)), rid)
 
     def _route(self, channel: Channel, ask: RouteAsk, rid: int) -> None:
         def done(routes: list[Route]) -> None:

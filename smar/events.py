@@ -60,3 +60,8 @@ CLIENT_REFUSED = event(
     "client_refused", 10, "A client may not connect.", "client", "code", "status", "text"
 )  # fmt: skip
 DECISION = event("decision", 14, "How a verdict was found, step by step.", "about", "trace")
+NO_LOCAL_USERS = event(
+    "no_local_users", 4,
+    "Nobody but postmaster exists in the local domains: there is neither an aliases map nor a"
+    " local_user_map.", "file",
+)  # fmt: skip

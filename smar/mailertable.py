@@ -13,23 +13,27 @@ A host name without brackets is subject to MX lookup, in brackets only its addre
 up. Port and mailer hold for all hosts of the entry, which are tried in order. Empty lines and
 text after ``#`` are skipped.
 
-Owns: the entries, read once at start. Limits: MAX_HOSTS hosts an entry, MAX_PROBLEMS messages.
-Source: SPEC rows X308 to X320, decision D39; the literal as LHS and the last three forms of
-host are additions to the sendmail X grammar.
+Owns: the entries of the text file, read once at start; those of a map are looked up each time.
+Limits: MAX_HOSTS hosts an entry, MAX_PROBLEMS messages.
+Source: SPEC rows X245 to X247, X308 to X320, decision D39; the literal as LHS and the last three
+forms of host are additions to the sendmail X grammar.
 """
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import attrs
 
 from libsmx.address import AddressError, parse_domain
-from libsmx.errors import ConfigError
-from smar.lookup import domain_keys
+from libsmx.errors import ConfigError, StoreError
+from smar.lookuporder import domain_keys
 
 SMTP_PORT = 25
 MAX_HOSTS = 20
 MAX_PROBLEMS = 20
+MAX_PARSED = 10_000
+"""Most different right-hand sides of a map that are kept parsed."""
 _MAX_PORT = 65535
 
 
@@ -59,11 +63,13 @@ class Entry:
     """0 for the local LMTP socket."""
     hosts: tuple[Host, ...]
     """Empty for the local LMTP socket of the SMTP client."""
+    problem: str = ""
+    """Why the entry of a map cannot be used; mail waits until that is mended."""
 
     @property
     def local(self) -> bool:
         """The domain is ours: mail for it is accepted from anyone (SPEC rows X317, X335)."""
-        return self.lmtp and not self.hosts
+        return self.lmtp and not self.hosts and not self.problem
 
 
 class Mailertable:
@@ -75,6 +81,16 @@ class Mailertable:
     def __len__(self) -> int:
         return len(self._entries)
 
+    @property
+    def has_local(self) -> bool:
+        """Tell whether there are local domains, as far as that is known at start."""
+        return any(entry.local for entry in self._entries.values())
+
+    def is_local(self, domain: str) -> bool:
+        """Tell whether a lower-case domain is ours."""
+        entry = self.find(domain)
+        return entry is not None and entry.local
+
     def find(self, domain: str) -> Entry | None:
         """Return the entry for a lower-case domain or literal, None where DNS decides."""
         entry = self._entries.get(domain)
@@ -85,6 +101,53 @@ class Mailertable:
             if entry is not None:
                 return entry
         return None
+
+
+class Source(Protocol):
+    """A map that answers at once."""
+
+    def get(self, key: str) -> str | None:
+        """Return the value of a folded key; StoreError where it cannot be told."""
+
+
+class MapMailertable(Mailertable):
+    """A mailertable whose entries stand in a declared map.
+
+    An entry that is wrong, or a map that cannot be read, is no reason to route mail elsewhere:
+    such mail waits.
+
+    Args:
+        source: the map.
+        on_odd: told (key, value, what is wrong) of entries that cannot be used.
+    """
+
+    def __init__(self, source: Source, on_odd: Callable[[str, str, str], None]) -> None:
+        super().__init__({})
+        self._source = source
+        self._on_odd = on_odd
+        self._parsed: dict[str, Entry] = {}
+
+    def find(self, domain: str) -> Entry | None:
+        """Return the entry for a lower-case domain or literal, None where DNS decides."""
+        for key in domain_keys(domain, default=True):
+            try:
+                value = self._source.get(key)
+            except StoreError as error:
+                return Entry(lmtp=False, port=0, hosts=(), problem=str(error))
+            if value is not None:
+                return self._parsed.get(value) or self._read(key, value)
+        return None
+
+    def _read(self, key: str, value: str) -> Entry:
+        try:
+            entry = _parse_rhs(_words(value))
+        except _Problem as problem:
+            self._on_odd(key, value, str(problem))
+            entry = Entry(lmtp=False, port=0, hosts=(), problem=f"entry {key}: {problem}")
+        if len(self._parsed) >= MAX_PARSED:
+            self._parsed.clear()
+        self._parsed[value] = entry
+        return entry
 
 
 class _Problem(Exception):

@@ -2,7 +2,8 @@
 
 Kind: core.
 
-The mailertable decides first, the DNS where it is silent. A destination's key is made of
+Aliases go first: a recipient that stands for others has no route, the others have. Then the
+mailertable decides, and the DNS where it is silent. A destination's key is made of
 mailer, port and host names in an order that does not depend on chance, so that all domains
 behind the same hosts share one destination.
 Limits: MAX_TARGETS addresses a route, MAX_DEST characters a key.
@@ -14,7 +15,9 @@ import hashlib
 import attrs
 
 from libsmx.address import AddressError, parse_mailbox
+from libsmx.idn import to_a_labels
 from libsmx.wire import MAX_TARGETS, Route, Target
+from smar.aliases import AliasError, Aliases
 from smar.mailertable import (
     SMTP_PORT,
     Entry,
@@ -29,6 +32,9 @@ from smar.records import Steps, together
 from smar.site import Site
 
 MAX_DEST = 200
+MAX_FIXED = 10_000
+"""Most routes that are kept because they need no look-up."""
+MAX_TEXT = 300
 LOCAL_DEST = "lmtp:"
 """Key of the local LMTP socket."""
 
@@ -54,16 +60,17 @@ class _Found:
 
 
 def domain_of(address: str, hostname: str) -> str | None:
-    """Return the domain that decides on an address, None when it is no address.
+    """Return the domain that decides on an address, in A-labels; None when it is no address.
 
     Args:
         address: without brackets; ``postmaster`` alone is that of this host (RFC 5321 4.5.1).
         hostname: name of this host, lower case.
     """
     try:
-        return parse_mailbox(address).domain or hostname
+        domain = parse_mailbox(address, utf8=True).domain or hostname
     except AddressError:
         return None
+    return to_a_labels(domain)
 
 
 def dest_key(*, lmtp: bool, port: int, names: list[str]) -> str:
@@ -87,23 +94,51 @@ class Router:
     Args:
         table: the mailertable.
         site: this host.
+        aliases: None where there are none.
     """
 
-    def __init__(self, table: Mailertable, site: Site) -> None:
+    def __init__(self, table: Mailertable, site: Site, aliases: Aliases | None = None) -> None:
         self._table = table
         self._site = site
+        self._aliases = aliases
         self._fixed: dict[Entry, Route] = {}
 
     def routes(self, rcpts: list[str]) -> Steps[list[Route]]:
         """Find the routes of recipients, each domain once; in the order of rcpts."""
-        domains = [domain_of(rcpt, self._site.hostname) for rcpt in rcpts]
-        distinct = list(dict.fromkeys(domains))
-        if len(distinct) == 1:
-            route = yield from self._route(distinct[0])
-            return [route] * len(rcpts)
-        found = yield from together([self._route(domain) for domain in distinct])
-        by_domain = dict(zip(distinct, found, strict=True))
-        return [by_domain[domain] for domain in domains]
+        hostname = self._site.hostname
+        if len(rcpts) == 1:
+            return [(yield from self._rcpt(rcpts[0], domain_of(rcpts[0], hostname)))]
+        domains = [domain_of(rcpt, hostname) for rcpt in rcpts]
+        # What stands for others is found for each recipient, a route for each domain.
+        single = [
+            rcpt if self._may_stand_for_others(rcpt, domain) else ""
+            for rcpt, domain in zip(rcpts, domains, strict=True)
+        ]
+        keys = list(zip(single, domains, strict=True))
+        distinct = list(dict.fromkeys(keys))
+        found = yield from together(
+            [self._rcpt(rcpt, domain) if rcpt else self._route(domain) for rcpt, domain in distinct]
+        )
+        by_key = dict(zip(distinct, found, strict=True))
+        return [by_key[key] for key in keys]
+
+    def _may_stand_for_others(self, rcpt: str, domain: str | None) -> bool:
+        if self._aliases is None or domain is None:
+            return False
+        return "@" not in rcpt or self._aliases.may_know(domain)
+
+    def _rcpt(self, rcpt: str, domain: str | None) -> Steps[Route]:
+        """Find the route of a recipient, or for whom it stands."""
+        if self._aliases is not None and self._may_stand_for_others(rcpt, domain):
+            try:
+                found = yield from self._aliases.expand(rcpt)
+            except AliasError as error:
+                return no_route(domain or "", error.code, error.status, error.text)
+            if found is not None:
+                # What a recipient's members share is its key; they are routed one by one.
+                key = dest_key(lmtp=False, port=SMTP_PORT, names=[f"alias:{rcpt}"])
+                return Route(dest=key, targets=[], expand=found.members, owner=found.owner)
+        return (yield from self._route(domain))
 
     def _route(self, domain: str | None) -> Steps[Route]:
         """Find the route of a domain."""
@@ -115,9 +150,13 @@ class Router:
             kind = HostKind.MX if address is None else HostKind.ADDRESS
             host = Host(kind, address or domain)
             entry = Entry(lmtp=False, port=SMTP_PORT, hosts=(host,))
+        elif entry.problem:
+            return no_route(domain, 451, "4.3.5", f"mailertable: {entry.problem}"[:MAX_TEXT])
         elif entry in self._fixed:
             return self._fixed[entry]
         elif all(host.kind is HostKind.ADDRESS for host in entry.hosts):
+            if len(self._fixed) >= MAX_FIXED:
+                self._fixed.clear()
             route = self._fixed[entry] = _fixed_route(entry)
             return route
         return (yield from self._resolve(domain, entry))

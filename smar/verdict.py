@@ -40,6 +40,9 @@ _RCPT_LOCAL = Verdict(accept=True, status="2.1.5", local=True)
 _NO_RELAY = Verdict(accept=False, code=550, status="5.7.1", text="relaying denied")
 _BAD_SENDER = Verdict(accept=False, code=553, status="5.1.7", text="sender address is not valid")
 _BAD_RCPT = Verdict(accept=False, code=553, status="5.1.3", text="recipient address is not valid")
+_UNSURE_TABLE = Verdict(
+    accept=False, code=451, status="4.3.5", text="the mailertable cannot be used for this domain"
+)
 BUSY = Verdict(accept=False, code=451, status="4.3.2", text="too many address lookups under way")
 _QUICK = ("quick:ok", "quick:relay")
 _RELAYS = ("relay", "quick:relay")
@@ -146,6 +149,8 @@ class Checks:
         access = self._map(rules_of(ask.facts.rules))
         step(trace, "MAIL 1, is the sender routable?")
         entry = self._table.find(domain)
+        if entry is not None and entry.problem:
+            return _UNSURE_TABLE
         found: Exchangers | None = None
         if entry is None and literal_address(domain) is None:
             hosts = yield from find_exchangers(domain)
@@ -183,9 +188,12 @@ class Checks:
         rules, mark = rules_of(ask.facts.rules), ask.facts.mark
         access = self._map(rules)
         entry = self._table.find(domain)
-        local = entry is not None and entry.local
+        if entry is not None and entry.problem:
+            return _UNSURE_TABLE
+        alone = "@" not in ask.rcpt  # <postmaster> is always ours (decision D41)
+        local = alone or (entry is not None and entry.local)
         accepted = _RCPT_LOCAL if local else _RCPT_OK
-        may_relay = ask.relay or mark in _RELAYS
+        may_relay = ask.relay or mark in _RELAYS or alone
         rule: Rule | None = None
         if not may_relay and (not local or "lmtp_does_not_imply_relaying" in rules):
             step(trace, "RCPT 1b, is relaying permitted?")

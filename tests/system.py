@@ -18,6 +18,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from libsmx.mapfile import write_map
+
 ROOT = Path(__file__).parent.parent
 DEADLINE_S = 60
 MANY_CLIENTS = "smtps { max_connections = 1000; max_connection_rate = 1000000; }"
@@ -63,12 +65,14 @@ class System:
         programs: directory of the programs to start.
         nexthop: ``host:port`` that everything goes to, or None for the mailertable given.
         mt: text of the mailertable when nexthop is None.
+        aliases: keys and values of the aliases map; None for no such map.
         options: section -> lines added to it ("" is the global part).
         smtps_processes, smtpc_processes: how many to run.
     """
 
     def __init__(self, programs, *, nexthop=None, mt=None, options=None, smtps_processes=1,
-                 smtpc_processes=1, base=None, listen=("127.0.0.1",), extra=""):  # fmt: skip
+                 smtpc_processes=1, base=None, listen=("127.0.0.1",), extra="",
+                 aliases=None):  # fmt: skip
         self.programs = Path(programs)
         self.dir = base or reachable_dir()
         self.port = free_port()
@@ -86,6 +90,12 @@ class System:
             host, port = nexthop.rsplit(":", 1)
             text += f". {port}^esmtp:[{'IPv6:' if ':' in host else ''}{host}]\n"
         self._make(text)
+        if aliases is not None:
+            self.write_aliases(aliases)
+
+    def write_aliases(self, entries):
+        """Put a new aliases map in the place of the old one."""
+        write_map(str(self.dir / "aliases.db"), entries, source="a test", made_at=time.time())
 
     def _make(self, mt):
         for name in (*"0123456789ABCDEF", "defedb", "ibdb", "ibdb/ibdb", "qmsmar", "qmsmtpc",

@@ -136,7 +136,7 @@ def test_lmtp_results_count_for_each_recipient(smx):
 
 @pytest.mark.covers("X317")
 def test_lmtp_over_a_unix_socket(smx):
-    system = smx(mt="local.example lmtp:\n")
+    system = smx(mt="local.example lmtp:\n", aliases={"you": "local:"})
     path = str(system.dir / "lmtpsock")
     system.options["smtpc"] = f'LMTP_socket = "{path}";'
     system.write_conf()

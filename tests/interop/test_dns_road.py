@@ -60,6 +60,7 @@ def test_a_strangers_sender_must_have_a_domain(smx):
     with running_knot({"route.test": ZONE}) as port:
         system = smx(
             mt="local.test lmtp:\n",
+            aliases={"b": "local:"},
             options={
                 "smar": f'nameserver = {{ "127.0.0.1:{port}" }};',
                 "smtps": "relay_clients = { 192.0.2.0/24 };",

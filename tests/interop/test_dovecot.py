@@ -76,7 +76,11 @@ def test_dovecot_takes_local_mail(smx, over):
             if over == "unix"
             else f"local.example {port}^lmtp:[127.0.0.1]\n"
         )
-        system = smx(mt=mt, options={"smtpc": f'LMTP_socket = "{place}/lmtpsock";'}).start()
+        system = smx(
+            mt=mt,
+            aliases={"alice": "local:", "bob": "local:"},
+            options={"smtpc": f'LMTP_socket = "{place}/lmtpsock";'},
+        ).start()
         system.send(rcpts=["alice@local.example", "bob@local.example"])
         for name in ("alice", "bob"):
             new = place / "mail" / name / "new"

@@ -12,8 +12,10 @@ from libsmx.clock import FakeClock
 from libsmx.errors import EX_CONFIG, StartError
 from libsmx.link import Link
 from libsmx.log import NullLog
+from libsmx.mapfile import write_map
 from libsmx.netkinds import Endpoint
 from libsmx.opt_smar import MailertableConf
+from libsmx.opt_smar_users import AliasesConf
 from libsmx.opttab import GlobalConf, SmarConf
 from libsmx.process import Context
 from libsmx.wire import MailAsk, RcptAsk, RouteAsk
@@ -26,11 +28,13 @@ TABLE = "loc.al lmtp:\nnext.hop 2525^[127.0.0.1]\n"
 
 def make_context(place, nameserver):
     (place / "mt").write_text(TABLE)
+    write_map(str(place / "aliases.db"), {"u": "local:"}, source="test", made_at=0)
     return Context(
         conf=SmarConf(
             nameserver=(Endpoint(*nameserver),),
             dns_timeout=1,
             mailertable=MailertableConf(file=str(place / "mt")),
+            aliases=AliasesConf(file=str(place / "aliases.db")),
         ),
         globals=GlobalConf(hostname="GW.Example", smar_socket=str(place / "smarsock")),
         log=NullLog(),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smar.lookup import domain_keys
+from smar.lookuporder import domain_keys
 
 labels = st.text("abc09-", min_size=1, max_size=5)
 domains = st.lists(labels, min_size=1, max_size=8).map(".".join)
