@@ -207,7 +207,10 @@ class ChangeAsk:
 
 @message(60)
 class DestinationsAsk:
-    """List destinations in memory. Answer: DestinationsAnswer."""
+    """List destinations: those in memory, then those with deferred mail only.
+
+    Answer: DestinationsAnswer.
+    """
 
     after: Address = ""
     match: Address = ""
@@ -223,6 +226,8 @@ class HostState:
     address: Address
     port: Count
     window: Count
+    maximum: Count = 0
+    """Widest window that it may have; 0 where it is not told."""
     open: Count
     blocked_until: float = 0.0
     """Wall clock, seconds; 0: it may be tried."""
@@ -247,7 +252,7 @@ class DestState:
 
 @message(61)
 class DestinationsAnswer:
-    """One page of destinations, by name."""
+    """One page of destinations; it may be empty although there is a next one."""
 
     dests: Annotated[list[DestState], Meta(max_length=MAX_PAGE)]
     next: Address

@@ -44,6 +44,7 @@ def figures(core: QueueManager) -> list[Figure]:
         ("aq_waiting", waiting, 0, "recipients"),
         ("destinations", len(aq.destinations), 0, "destinations"),
         ("occ_entries", len(core.dispatch.occ), limits.occ_max_entries, "addresses"),
+        ("occ_idle_timeout", int(core.dispatch.occ.idle_s), 0, "seconds"),
         ("smtpc_processes", len(sched.carriers), 0, "processes"),
         ("delivery_sessions_busy", sched.busy, sched.capacity, "sessions"),
         ("delivery_sessions_idle", sched.idle, 0, "sessions"),

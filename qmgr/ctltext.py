@@ -133,6 +133,8 @@ def explain_lines(answer: ShowAnswer) -> list[str]:
 def _host_line(host: HostState, now_s: float) -> str:
     name = quote(host.host) + (f" [{host.address}]" if host.address else "") + f":{host.port}"
     line = f"    {name}  open {host.open} of {host.window}"
+    if host.maximum:
+        line += f" (at most {host.maximum})"
     if host.blocked_until > now_s:
         line += f"  left alone for {show_age(host.blocked_until - now_s)}"
     if host.error:

@@ -8,6 +8,7 @@ What is found damaged is set aside and logged, never delivered and never a reaso
 Source: SPEC row X015; architecture.md.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -24,7 +25,13 @@ from libsmx.store import DamagedStore, Store, Txn
 from qmgr import defedb, survey
 from qmgr.defedb import DefedbBatch, DefedbResult, Page, RcptId
 from qmgr.records import DeferredRcpt
-from qmgr.storeevents import DEFEDB_DAMAGED, DEFEDB_OPENED, DEFEDB_PROBED, DEFEDB_REBUILT
+from qmgr.storeevents import (
+    DEFEDB_DAMAGED,
+    DEFEDB_MENDED,
+    DEFEDB_OPENED,
+    DEFEDB_PROBED,
+    DEFEDB_REBUILT,
+)
 
 T = TypeVar("T")
 
@@ -260,7 +267,21 @@ class Defedb:
 
     async def backlog(self, names: Sequence[str], limit: int) -> list[int]:
         """Return how many recipients have each of these destinations or domains, <= limit."""
-        return await self._read(partial(survey.backlog, names=names, limit=limit))
+        return await self._read(partial(survey.backlog, wanted=names, limit=limit))
+
+    async def names(self, after: str, limit: int) -> tuple[list[str], str]:
+        """Return destinations that have recipients here, a page of them.
+
+        Args:
+            after: position that the last page gave, empty to begin.
+            limit: names looked at; some are of domains only, so a page may have fewer, or none.
+
+        Returns:
+            The page, in no order of use, and the next position, which is empty at the end.
+        """
+        start = bytes.fromhex(after) if re.fullmatch(r"(?:[0-9a-f]{2}){1,40}", after) else b""
+        found, following = await self._read(partial(survey.names, start=start, limit=limit))
+        return found, following.hex()
 
     async def scan(
         self, after: str, limit: int, *, name: str = "", ta_id: str = ""
@@ -299,8 +320,26 @@ class Defedb:
         return page[0] if page else None
 
     async def has_content(self, cdb_ids: Iterable[str]) -> set[str]:
-        """Return those contents that a transaction here needs."""
+        """Return those contents that a transaction here needs.
+
+        Of those that the index does not know the transactions are asked, and the index is
+        mended: an entry that was lost must not cost a message its content.
+        """
         asked = list(cdb_ids)
+        named = await self._indexed(asked)
+        unknown = [cdb_id for cdb_id in asked if cdb_id not in named]
+        start, more = b"", bool(unknown)
+        while more:
+            step = partial(survey.unindexed, cdb_ids=unknown, start=start, limit=_CHUNK)
+            missing, start = await self._read(step)
+            if missing:
+                await self._change(partial(survey.index_contents, missing=missing))
+                self._log.emit(DEFEDB_MENDED, count=len(missing))
+                named |= {key[:19].decode("ascii") for key in missing}
+            more = bool(start)
+        return named
+
+    async def _indexed(self, asked: list[str]) -> set[str]:
         return await self._read(
             lambda txn: {cdb_id for cdb_id in asked if defedb.is_referenced(txn, cdb_id)}
         )

@@ -26,7 +26,7 @@ from libsmx.stats import snapshot
 from qmgr import events
 from qmgr.changes import Changes
 from qmgr.control import deferred_page, figures, memory_page, state_of
-from qmgr.details import destinations, show
+from qmgr.details import deferred_destination, destinations, show
 from qmgr.engine import Engine
 from qmgr.stats import StatsBook, own_rows
 
@@ -36,6 +36,8 @@ MAX_BACKLOG = 1000
 """Deferred recipients of one destination that are counted."""
 MAX_DESTS = 100
 """Destinations in one answer."""
+_BY_HASH = "\0"
+"""First character of a position in the list of destinations that are in the DEFEDB only."""
 IN_MEMORY, ON_DISK = "m", "d"
 """First character of a position in a listing."""
 
@@ -182,6 +184,8 @@ class Desk:
 
     async def _destinations(self, ask: wire_control.DestinationsAsk) -> object:
         engine = self._engine
+        if ask.after[:1] == _BY_HASH:
+            return await self._deferred_destinations(ask)
         rows, following = destinations(
             engine.core, engine.now_s(), ask.after, ask.match, min(ask.limit, MAX_DESTS)
         )
@@ -190,4 +194,19 @@ class Desk:
             counts = await engine.defedb.backlog([name for name in names if name], MAX_BACKLOG)
             by_name = dict(zip([name for name in names if name], counts, strict=True))
             rows = [attrs.evolve(row, deferred=by_name.get(row.dest, 0)) for row in rows]
+            if not following and not ask.match:
+                following = _BY_HASH
+        return wire_control.DestinationsAnswer(dests=rows, next=following)
+
+    async def _deferred_destinations(self, ask: wire_control.DestinationsAsk) -> object:
+        """Return a page of the destinations that have mail in the DEFEDB only."""
+        core, defedb, now_s = self._engine.core, self._engine.defedb, self._engine.now_s()
+        names, following = await defedb.names(ask.after[1:], min(ask.limit, MAX_DESTS))
+        names = [name for name in names if name not in core.aq.destinations]
+        counts = await defedb.backlog(names, MAX_BACKLOG)
+        rows = [
+            attrs.evolve(deferred_destination(core, now_s, name), deferred=count)
+            for name, count in zip(names, counts, strict=True)
+        ]
+        following = _BY_HASH + following if following else ""
         return wire_control.DestinationsAnswer(dests=rows, next=following)

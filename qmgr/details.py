@@ -173,6 +173,7 @@ def _host_state(core: QueueManager, host: Host | None, target: Target, now_s: fl
         address=target.address,
         port=target.port,
         window=host.window if host is not None else core.limits.out_initial_connections,
+        maximum=core.dispatch.occ.widest((target.address, target.port)),
         open=max(host.open, 0) if host is not None else 0,
         blocked_until=blocked.blocked_until if blocked is not None else 0.0,
         failures=host.failures if host is not None else 0,
@@ -204,6 +205,13 @@ def _means(dest: Destination, match: str) -> bool:
     return any(match in (t.host.lower(), t.address.lower()) for t in dest.targets)
 
 
+def deferred_destination(core: QueueManager, now_s: float, name: str) -> DestState:
+    """Return a destination that has nothing in memory."""
+    one = core.dispatch.suspensions.find(now_s, name)
+    text = describe(one) if one is not None else ""
+    return DestState(dest=name, waiting=0, sessions=0, idle=0, suspended=text, hosts=[])
+
+
 def destinations(
     core: QueueManager, now_s: float, after: str, match: str, limit: int
 ) -> tuple[list[DestState], str]:
@@ -218,9 +226,7 @@ def destinations(
     if len(names) > limit:
         return rows, names[limit - 1]
     if match and not rows:
-        one = core.dispatch.suspensions.find(now_s, match)
-        text = describe(one) if one is not None else ""
-        rows.append(DestState(dest=match, waiting=0, sessions=0, idle=0, suspended=text, hosts=[]))
+        rows.append(deferred_destination(core, now_s, match))
     known = {
         (target.address, target.port)
         for dest in core.aq.destinations.values()

@@ -56,6 +56,15 @@ class Occ:
             host.initial, host.maximum = self._bounds(host.key)
             host.window = host.initial if untouched else min(host.window, host.maximum)
 
+    @property
+    def idle_s(self) -> float:
+        """How long an address without sessions is remembered after its last use, seconds."""
+        return FORGET_S if self._overrides.idle_s is None else self._overrides.idle_s
+
+    def widest(self, key: HostKey) -> int:
+        """Return the widest window that an address may have."""
+        return self._bounds(key)[1]
+
     def _bounds(self, key: HostKey) -> tuple[int, int]:
         return self._overrides.outgoing(key[0], self._initial, self._maximum)
 
@@ -141,7 +150,7 @@ class Occ:
 
     def expire(self, now_s: float) -> None:
         """Forget addresses that were not used for long; O(what is forgotten)."""
-        idle_s = FORGET_S if self._overrides.idle_s is None else self._overrides.idle_s
+        idle_s = self.idle_s
         while self._hosts:
             host = next(iter(self._hosts.values()))
             if now_s - host.used_at < idle_s:

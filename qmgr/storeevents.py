@@ -43,6 +43,11 @@ DEFEDB_REBUILT = event(
     "The deferred queue was damaged; what could be read went into a new one, the old is kept.",
     "kept_as", "tas", "rcpts", "lost",
 )  # fmt: skip
+DEFEDB_MENDED = event(
+    "defedb_mended", 3,
+    "Entries of the index of contents were lost; they were made again, no content is removed.",
+    "count",
+)  # fmt: skip
 DEFEDB_DAMAGED = event(
     "defedb_damaged", 1,
     "A value in the deferred queue is damaged; it was set aside in the store and is not delivered.",

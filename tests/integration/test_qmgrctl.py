@@ -1,13 +1,15 @@
 """The administrator's window, through the real processes."""
 
+import grp
 import json
 import os
+import pwd
 import socket
 import subprocess
 
 import pytest
 
-from libsmx.errors import EX_DATAERR, EX_NOPERM, EX_OK, EX_USAGE
+from libsmx.errors import EX_DATAERR, EX_NOPERM, EX_OK, EX_UNAVAILABLE, EX_USAGE
 from tests.sink import Sink
 from tests.system import free_port, wait_for
 
@@ -200,6 +202,88 @@ def test_a_stranger_may_look_and_not_change(smx):
         refused = lines()
         assert len(refused) == 5
         assert all("uid=12345" in line for line in refused)
+
+
+@pytest.fixture
+def operators():
+    """Two users of this machine for the time of a test; the first is in group smx."""
+    subprocess.run(["groupadd", "-f", "smx"], check=True)
+    names = ("smxtest-op", "smxtest-no")
+    for name, more in zip(names, (["-G", "smx"], []), strict=True):
+        subprocess.run(["userdel", name], check=False, capture_output=True)
+        subprocess.run(["useradd", "-M", "-d", "/nonexistent", *more, name], check=True)
+    try:
+        yield [pwd.getpwnam(name) for name in names]
+    finally:
+        for name in names:
+            subprocess.run(["userdel", name], check=False, capture_output=True)
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to make users")
+@pytest.mark.covers("X162")
+def test_members_of_group_smx_may_look_and_change_and_nobody_else_gets_in(smx, operators):
+    with Sink() as sink:
+        system = start(smx, sink)
+        defer(system, "x@dead.example", "y@dead.example")
+        control = system.spool / "qmgrctl/control"
+        group = grp.getgrnam("smx").gr_gid
+        for path, mode in ((control.parent, 0o750), (control, 0o660)):  # as it is installed
+            os.chown(path, 0, group)
+            os.chmod(path, mode)
+
+        def code(user, *words):
+            done = subprocess.run(
+                ["setpriv", "--reuid", str(user.pw_uid), "--regid", str(user.pw_gid),
+                 "--init-groups", system.programs / "qmgrctl", "-f", system.conf, "-s", control,
+                 *words],
+                capture_output=True, check=False, cwd="/",
+            )  # fmt: skip
+            return done.returncode
+
+        member, stranger = operators
+        assert code(stranger, "status") == EX_UNAVAILABLE
+        assert code(member, "status") == EX_OK
+        assert code(member, "remove", "--to", "x@*") == EX_OK
+        assert set(places(system)) == {"y@dead.example"}
+        os.chmod(control.parent, 0o755)
+        os.chmod(control, 0o666)
+        assert code(stranger, "status") == EX_OK
+        assert code(stranger, "remove", "--to", "y@*") == EX_NOPERM
+        assert set(places(system)) == {"y@dead.example"}
+        lines = [line for line in system.log("qmgr") if "queue_changed" in line]
+        assert [f"uid={member.pw_uid} " in line for line in lines] == [True]
+
+
+@pytest.mark.covers("X477")
+def test_destinations_that_have_deferred_mail_only_are_listed_without_being_named(smx):
+    with Sink() as sink:
+        system = start(smx, sink)
+        defer(system, "x@dead.example", "y@dead.example")
+        system.send(rcpts=["z@fine.example"])
+        sink.wait(1)
+        rows = {row["dest"]: row["deferred"] for row in answers(system, "destinations")}
+        assert sorted(rows.values(), reverse=True)[:2] == [2, 0]
+        [name] = [name for name, count in rows.items() if count]
+        assert f"deferred {rows[name]}" in system.ctl("destinations")
+        status = system.status()
+        assert status["occ_idle_timeout"] == 3600
+
+
+@pytest.mark.covers("X477")
+def test_what_waits_for_a_suspended_host_goes_when_it_is_resumed_after_a_restart(smx):
+    with Sink() as sink:
+        system = start(smx, sink)
+        system.ctl("suspend", "127.0.0.1")
+        system.send(rcpts=["s@fine.example"])
+        wait_for("deferral", lambda: places(system) == {"s@fine.example": "deferred"})
+        system.kill("qmgr")
+        wait_for("a greeting", system.greets)
+        wait_for("the queue", lambda: places(system) == {"s@fine.example": "deferred"})
+        assert not sink.messages
+        system.ctl("resume", "127.0.0.1")
+        sink.wait(1)
+        system.wait_empty()
 
 
 def test_a_stuck_client_keeps_nobody_from_looking_or_sending(smx):
