@@ -1,8 +1,9 @@
 #!/bin/sh
 # Install smx: programs, a private Python environment, manuals, configuration, queue.
-# usage: [PREFIX=/usr/local] [DESTDIR=] [PYTHON=python3] install.sh     (make install)
+# usage: [PREFIX=/usr/local] [DESTDIR=] [PYTHON=python3] [SENDMAIL=no] install.sh   (make install)
 #
-# Below PREFIX: lib/smx/venv, sbin, libexec/smx, share/man, share/smx; the rest is made by
+# Below PREFIX: lib/smx/venv, sbin, libexec/smx, share/man, share/smx, a unit and snippets for
+# systemd in lib, completion for bash in share; the rest is made by
 # sm.setup.sh, whose variables are taken from the environment as well. DESTDIR is for packages:
 # nothing outside it is touched, and an ordinary user may do it.
 set -u
@@ -39,7 +40,7 @@ for part in pyproject.toml README.md libsmx mcp qmgr smtps smtpc smar; do
 done
 mkdir "$work/misc" && cp -R "$top/misc/smxtools" "$work/misc/" || exit 73
 rm -f "$site/smx.pth"
-for name in mcp qmgr smtps smtpc smar qmgrctl smxconf createmap smxpasswd smxq-check smxsink smxrun; do
+for name in mcp qmgr smtps smtpc smar qmgrctl smxconf createmap smxpasswd smxq-check smxgrey smxtest smxmapd smxsink smxrun; do
     rm -f "$DESTDIR$venv/bin/$name"
 done
 "$python" -m pip install --disable-pip-version-check --no-input --quiet --no-deps --no-index \
@@ -49,8 +50,18 @@ done
 
 # The programs name the place where the environment will be, not where DESTDIR has it now.
 sbin=$PREFIX/sbin libexec=$PREFIX/libexec/smx share=$PREFIX/share
-"$top/misc/make-programs.sh" "$venv/bin/python" "$DESTDIR$sbin" mcp qmgrctl smxconf createmap smxpasswd smxq-check || exit $?
-"$top/misc/make-programs.sh" "$venv/bin/python" "$DESTDIR$libexec" qmgr smtps smtpc smar || exit $?
+"$top/misc/make-programs.sh" "$venv/bin/python" "$DESTDIR$sbin" mcp qmgrctl smxconf createmap smxpasswd smxq-check smxgrey smxtest smxmapd || exit $?
+"$top/misc/make-programs.sh" "$venv/bin/python" "$DESTDIR$libexec" qmgr smtps smtpc smar sendmail || exit $?
+# Under its usual names sendmail is put beside the others only when it is asked for: the machine
+# may have another one.
+for name in mailq newaliases; do
+    ln -sfn sendmail "$DESTDIR$libexec/$name" || exit 73
+done
+if [ "${SENDMAIL:-no}" = yes ]; then
+    for name in sendmail mailq newaliases; do
+        ln -sfn "$libexec/sendmail" "$DESTDIR$sbin/$name" || exit 73
+    done
+fi
 sed -e "s|:-/usr/local/sbin/mcp}|:-$sbin/mcp}|" -e "s|:-/var/spool/smx}|:-$SMXQDIR}|" \
     -e "s|:-/etc/smx/smx.conf}|:-$SMXCONFDIR/smx.conf}|" \
     -e "s|:-/var/log/smx/mcp.log}|:-$SMXLOGDIR/mcp.log}|" \
@@ -66,6 +77,24 @@ mkdir -p "$DESTDIR$share/smx" || exit 73
 for file in misc/sm.layout.sh misc/sm.setup.sh misc/sm.check.sh conf/smx.conf conf/mt; do
     cp "$top/$file" "$DESTDIR$share/smx/" || exit 73
 done
+rm -rf "$DESTDIR$share/smx/examples" && cp -R "$top/conf/examples" "$DESTDIR$share/smx/" || exit 73
+
+# For systemd, and for shells; nothing is enabled or run.
+lib=$PREFIX/lib completions=$DESTDIR$share/bash-completion/completions
+mkdir -p "$DESTDIR$lib/systemd/system" "$DESTDIR$lib/sysusers.d" "$DESTDIR$lib/tmpfiles.d" \
+    "$completions" || exit 73
+sed -e "s|/usr/local/sbin|$sbin|g" -e "s|/etc/smx/|$SMXCONFDIR/|g" \
+    -e "s|/var/spool/smx|$SMXQDIR|g" -e "s|/var/log/smx|$SMXLOGDIR|g" \
+    "$top/conf/smx.service" >"$DESTDIR$lib/systemd/system/smx.service" &&
+    cp "$top/conf/smx.sysusers" "$DESTDIR$lib/sysusers.d/smx.conf" &&
+    DESTDIR= "$top/misc/make-tmpfiles.sh" >"$DESTDIR$lib/tmpfiles.d/smx.conf" || exit 73
+for name in qmgrctl smxconf mcp.sh; do
+    cp "$top/conf/completion/smx.bash" "$completions/$name" || exit 73
+done
 
 SMXLIBEXEC=$libexec SMXCONFFILE=$top/conf/smx.conf "$top/misc/sm.setup.sh" || exit $?
-echo "smx is installed: edit $SMXCONFDIR/smx.conf, then run: $sbin/mcp.sh start"
+if [ -z "$DESTDIR" ] && "$sbin/mcp.sh" status >/dev/null 2>&1; then
+    echo "smx is upgraded; what runs is the old version until: $sbin/mcp.sh restart"
+else
+    echo "smx is installed: edit $SMXCONFDIR/smx.conf, then run: $sbin/mcp.sh start"
+fi

@@ -5,7 +5,7 @@
 set -u
 python=$1 dir=$2
 shift 2
-[ $# -gt 0 ] || set -- mcp qmgr smtps smtpc smar qmgrctl smxconf createmap smxpasswd smxq-check smxgrey sendmail smxsink smxrun
+[ $# -gt 0 ] || set -- mcp qmgr smtps smtpc smar qmgrctl smxconf createmap smxpasswd smxq-check smxgrey smxtest smxmapd sendmail smxsink smxrun
 mkdir -p "$dir" || exit 73
 for name; do
     case $name in
@@ -15,6 +15,8 @@ for name; do
     smxq-check) module=qmgr.smxqcheck ;;
     createmap) module=libsmx.createmap ;;
     smxgrey) module=smar.smxgrey ;;
+    smxtest) module=smar.smxtest ;;
+    smxmapd) module=smar.smxmapd ;;
     smxpasswd) module=libsmx.smxpasswd ;;
     smxsink) module=smxtools.sink ;;
     smxrun) module=smxtools.quickstart ;;
