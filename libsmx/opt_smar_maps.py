@@ -25,8 +25,9 @@ class MapConf:
         Choice("hash", "sequence", "socket", "passwd", "text", "regex", "cidr"),
         "hash",
         rows="X209 X210 X211 X212",
-        doc="How it answers. hash: a file made by createmap. sequence: several maps, the first that has a key "
-        "answers. socket: another program answers, in the protocol of sendmail's socket maps. "
+        doc="How it answers. hash: a file made by createmap. sequence: several maps, the "
+        "first that has a key answers. socket: another program answers, in the "
+        "protocol of sendmail's socket maps. "
         "passwd: the login names of the system. text: the text that createmap reads, kept in "
         "memory. regex: lines of a regular expression between slashes and a value, the first "
         "that matches answers. cidr: lines of a network and a value, the smallest network that "
