@@ -26,9 +26,9 @@ class Connecting:
                     self.connected += 1
             except ConnectionRefusedError:
                 self.refused += 1
-            except ConnectionError:
+            except OSError:
                 pass  # taken, then dropped with the process that had it
-            self.stopping.wait(0.005)
+            self.stopping.wait(0.02)
 
     def __enter__(self):
         self.thread.start()
