@@ -11,6 +11,7 @@ Source: SPEC row X211; decision D20.
 """
 
 import argparse
+import ipaddress
 import os
 import pwd
 import signal
@@ -148,7 +149,12 @@ def _arguments() -> argparse.ArgumentParser:
     where.add_argument("-l", dest="path", metavar="PATH", default="", help="Unix domain socket")
     where.add_argument("-p", dest="port", metavar="PORT", type=_port, help="TCP port")
     parser.add_argument(
-        "-a", dest="address", metavar="ADDRESS", default="127.0.0.1", help="default: %(default)s"
+        "-a",
+        dest="address",
+        metavar="ADDRESS",
+        type=_address,
+        default="127.0.0.1",
+        help="default: %(default)s",
     )
     parser.add_argument(
         "-m", dest="map", metavar="NAME", action="append", help="serve this map only; repeatable"
@@ -161,6 +167,13 @@ def _port(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 65536:
         raise argparse.ArgumentTypeError(f"{text} is no port")
     return int(text)
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is no IP address") from None
 
 
 def main() -> NoReturn:
