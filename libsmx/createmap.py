@@ -4,8 +4,9 @@ Kind: shell.
 
 ``createmap MAP < TEXT`` or ``createmap MAP TEXT`` replaces MAP in one step; nothing is changed
 when a single line is wrong. What the right-hand sides may be is told by ``-t``, else by the
-map's name. ``-q KEY`` prints one value (exit 1 where there is none), ``-s`` prints all entries
-as text that createmap reads.
+map's name: aliases.db holds aliases in the form of sendmail X, with ``-t aliases`` the text is
+that of sendmail 8. ``-q KEY`` prints one value (exit 1 where there is none), ``-s`` prints all
+entries as text that createmap reads.
 Exit codes: 0; 1: no such key; EX_USAGE; EX_DATAERR: bad lines, all told with their numbers, or a
 damaged map; EX_NOINPUT: no such file; EX_CANTCREAT.
 Source: SPEC rows X329, X476, decisions D19, D54, D55.
@@ -19,6 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from libsmx.accessrhs import check_entry
+from libsmx.aliastext import check_alias, read_aliases
 from libsmx.errors import EX_CANTCREAT, EX_DATAERR, EX_OK, EX_USAGE, StoreError
 from libsmx.mapfile import MapFile, write_map
 from libsmx.maptext import MapText, fold, read_map_text
@@ -27,13 +29,28 @@ from libsmx.version import PRODUCT
 EX_NOINPUT = os.EX_NOINPUT
 NO_KEY = 1
 
+MAX_INCLUDE = 1 << 20
+"""Most bytes read of a file that aliases include; the list in it must be shorter still."""
+
+
+def _include(path: str) -> Iterable[bytes]:
+    with open(path, "rb") as file:
+        return file.read(MAX_INCLUDE).splitlines()
+
+
 Reader = Callable[..., MapText]
 """(lines, keep_case=, progress=) -> what was read."""
 READERS: dict[str, Reader] = {
     "plain": read_map_text,
     "access": partial(read_map_text, check=check_entry),
+    "aliases": partial(read_aliases, include=_include),
 }
-"""Readers by the words of -t; a map whose file is called like one is read so without -t."""
+"""Readers by the words of -t."""
+BY_NAME: dict[str, Reader] = {
+    "access": READERS["access"],
+    "aliases": partial(read_map_text, check=check_alias, colon=True),
+}
+"""Readers by the name of the map's file, for a call without -t."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,8 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.show or args.key is not None:
             return _show(args.map, args.key, keep_case=args.keep_case)
-        kind = args.kind or kind_of(args.map)
-        return _make(args.map, args.text, READERS[kind], keep_case=args.keep_case)
+        reader = READERS[args.kind] if args.kind else reader_for(args.map)
+        return _make(args.map, args.text, reader, keep_case=args.keep_case)
     except FileNotFoundError as error:
         print(f"createmap: {error.filename}: {error.strerror}", file=sys.stderr)
         return EX_NOINPUT
@@ -58,10 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EX_DATAERR
 
 
-def kind_of(path: str) -> str:
-    """Return the kind of a map as its file name tells it: ``access.db`` holds access rules."""
+def reader_for(path: str) -> Reader:
+    """Return the reader that a map's file name asks for: ``access.db`` holds access rules."""
     stem = os.path.splitext(os.path.basename(path))[0].lower()
-    return stem if stem in READERS else "plain"
+    return BY_NAME.get(stem, READERS["plain"])
 
 
 def _show(path: str, key: str | None, *, keep_case: bool) -> int:

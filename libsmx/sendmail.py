@@ -336,7 +336,7 @@ def run(wish: Wish) -> int:
         return become("qmgr.qmgrctl", "-f", config, "flush", *([wish.match] if wish.match else []))
     if wish.mode == "newaliases":
         base = os.path.join(os.path.dirname(config), "aliases")
-        return become("libsmx.createmap", f"{base}.db", base)
+        return become("libsmx.createmap", "-t", "aliases", f"{base}.db", base)
     place, host = find_server(config)
     if wish.mode == "smtp":
         return converse(place)

@@ -24,7 +24,7 @@ from libsmx.errors import SmxError
 from libsmx.idn import to_a_labels
 from libsmx.maptext import fold
 from libsmx.wire import Verdict
-from smar.aliasvalue import macros_for, read_value, replace_macros
+from libsmx.aliasvalue import macros_for, read_value, replace_macros
 from smar.lookuporder import address_keys, local_keys, split_detail
 from smar.maps import Found, Map, find
 from smar.records import Steps

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from libsmx.maptext import fold
 from smar.aliases import AliasError, Aliases, Expansion, LocalUsers, Rules
-from smar.aliasvalue import read_value, replace_macros
+from libsmx.aliasvalue import read_value, replace_macros
 from smar.maps import RemoteMap, map_and_key, map_answer
 from smar.records import Answer, Outcome
 from tests.smar.zone import Zone

@@ -15,7 +15,7 @@ from libsmx.address import AddressError, parse_mailbox
 
 LOCAL = "local:"
 MACROS = ("user", "detail", "domain", "tag", "delimiter", "subdomain", "extension")
-_MACRO_RE = re.compile(r"\$\{([^}]*)\}")
+MACRO_RE = re.compile(r"\$\{([^}]*)\}")
 _LOCAL_PART = '(?:"(?:[^"\\\\]|\\\\.)*"|[^<>" ]*)'
 _BRACKETED_RE = re.compile(rf"<({_LOCAL_PART}(?:@[^<>\" ]*)?)>")
 
@@ -37,7 +37,7 @@ def replace_macros(value: str, macros: Mapping[str, str]) -> str:
             raise ValueError(f"there is no macro ${{{found[1][:30]}}}; known: {', '.join(MACROS)}")
         return macros[name]
 
-    return _MACRO_RE.sub(replaced, value)
+    return MACRO_RE.sub(replaced, value)
 
 
 def macros_for(
