@@ -10,6 +10,7 @@ deadline is off: those waits have limits of their own, and the client is not to 
 Source: RFC 5321 4.5.3.2.7; SPEC rows X009, X011, X368.
 """
 
+import contextlib
 import socket
 from collections.abc import Sequence
 from math import inf
@@ -117,6 +118,7 @@ class Connection:
             reason = error.strerror or str(error)
         finally:
             self._clean_up(reason)
+            self._end_tls()
             self._sock.close()
             self._record_end(started_s)
 
@@ -338,14 +340,19 @@ class Connection:
         """
         if not self.session.dialogue.left:
             return
-        if self._tls is not None:
-            with trio.move_on_after(_LAST_WORDS_S):
-                await self._send_raw(self._tls.last_words())
+        self._end_tls()
         self._sock.shutdown(socket.SHUT_WR)
         with trio.move_on_after(_LAST_WORDS_S):
             dropped = 0
             while dropped < _MAX_LAST_WORDS and (data := await self._recv_raw()):
                 dropped += len(data)
+
+    def _end_tls(self) -> None:
+        """Say that no more comes, if the client can hear that at once (RFC 8446 6.1)."""
+        tls, self._tls = self._tls, None
+        if tls is not None:
+            with contextlib.suppress(OSError):
+                self._sock.send(tls.last_words())
 
     def _clean_up(self, reason: str) -> None:
         """Undo what is open; sockets and siblings get what can be said without waiting."""
