@@ -272,6 +272,19 @@ async def test_tls_on_connect(tmp_path, certs):
         assert clear.messages == []
 
 
+async def test_a_connection_cut_before_the_last_reply_is_the_unknown_case_under_tls_too(
+    tmp_path, certs
+):
+    async with Start(tmp_path, tls=options(certs)) as bench:
+        peer = Peer(tls=server(certs.good))
+        peer.replies["dot"] = [None]
+        await peer.listen(bench.nursery)
+        answer = await bench.deliver([peer])
+        assert outcomes(answer) == [(0, 451, "4.4.2")]
+        assert answer.unknown
+        assert bench.events().count("outcome_unknown") == 1
+
+
 @pytest.mark.parametrize("chunking", [True, False])
 async def test_a_large_message_arrives_whole_under_tls(tmp_path, certs, chunking):
     data = b"Subject: large\r\n\r\n" + (b"." * 70 + b"\r\n") * 30_000
