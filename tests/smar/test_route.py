@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libsmx.errors import StoreError
 from libsmx.rcb import encode
 from libsmx.wire import MAX_TARGETS, RouteAnswer, Target
-from smar.mailertable import read_mailertable
+from smar.aliases import Aliases, Rules
+from smar.mailertable import MapMailertable, read_mailertable
 from smar.records import Question
 from smar.route import MAX_DEST, Router, dest_key, domain_of
 from smar.site import Site
@@ -305,3 +307,113 @@ def test_families_of_addresses(families, wanted):
 def test_domain_without_addresses_of_the_families_in_use_has_no_route():
     zone = Zone(AAAA={"example.org": "2001:db8::2"})
     assert route("u@example.org", zone, families=("ipv4",)).code == 550
+
+
+class Entries:
+    """A map in memory, which may fail."""
+
+    name = "m"
+    later = False
+
+    def __init__(self, entries, error=""):
+        self.entries = entries
+        self.error = error
+
+    @property
+    def members(self):
+        return (self,)
+
+    def get(self, key):
+        if self.error:
+            raise StoreError(self.error)
+        return self.entries.get(key)
+
+    def starts(self, prefix):
+        return True
+
+
+def map_router(entries, told=None, **options):
+    odd = (lambda *what: told.append(what)) if told is not None else lambda *_: None
+    table = MapMailertable(Entries(entries, **options), odd)
+    return table, Router(table, Site("gw.example", lambda _: None))
+
+
+@pytest.mark.covers("X246", "X247")
+def test_mailertable_in_a_map_is_looked_up_each_time():
+    entries = {"a.b": "2525^esmtp:[192.0.2.1]", ".b": "lmtp:", ".": "[192.0.2.9] [192.0.2.8]"}
+    table, made = map_router(entries)
+
+    def addresses_of(rcpt):
+        return places(Zone().drive(made.routes([rcpt]))[0])
+
+    assert addresses_of("u@A.B") == [("192.0.2.1", "192.0.2.1", 2525)]
+    assert addresses_of("u@x.b") == [("lmtp:", "", 0)]
+    assert [place[1] for place in addresses_of("u@x.y")] == ["192.0.2.9", "192.0.2.8"]
+    assert table.is_local("x.b")
+    assert not table.is_local("a.b")
+    entries["a.b"] = "[192.0.2.7]"
+    assert addresses_of("u@a.b") == [("192.0.2.7", "192.0.2.7", 25)]
+
+
+@pytest.mark.parametrize(
+    ("entries", "options"),
+    [({"a.b": "smtp:[1.2.3.4]"}, {}), ({}, {"error": "damaged"}), ({"a.b": "lmtp:x.y"}, {})],
+)
+def test_mail_waits_where_the_map_is_wrong(entries, options):
+    told = []
+    table, made = map_router(entries, told, **options)
+    (found,) = Zone(MX={"a.b": mx("10 a.x")}).drive(made.routes(["u@a.b"]))
+    assert (found.code, found.status) == (451, "4.3.5")
+    assert "mailertable: " in found.text
+    assert not table.is_local("a.b")
+    assert bool(told) == bool(entries)
+
+
+def alias_router(entries, *flags):
+    aliases = Aliases(
+        Entries(entries),
+        Rules(frozenset(flags or ("localpart",)), "gw.example"),
+        lambda domain: domain == "loc.al",
+        lambda *_: None,
+    )
+    return Router(
+        read_mailertable("loc.al lmtp:\n", "mt"), Site("gw.example", lambda _: None), aliases
+    )
+
+
+@pytest.mark.covers("X321", "X324")
+def test_recipient_that_stands_for_others_has_no_route_but_members():
+    made = alias_router(
+        {"list": "<a@example.org> <b@loc.al>", "owner-list": "b", "b": "local:", "x": "<y@z.z>"}
+    )
+    rcpts = ["list@loc.al", "b@loc.al", "x@loc.al", "list@example.org"]
+    zone = Zone(**TWO)
+    found = zone.drive(made.routes(rcpts))
+    assert [route.expand for route in found] == [["a@example.org", "b@loc.al"], [], ["y@z.z"], []]
+    assert [route.owner for route in found] == ["owner-list@loc.al", "", "", ""]
+    assert [bool(route.targets) for route in found] == [False, True, False, True]
+    assert [zone.drive(made.routes([rcpt]))[0] for rcpt in rcpts] == found
+    assert encode(RouteAnswer(routes=found))
+
+
+@pytest.mark.covers("X328")
+def test_circle_of_aliases_ends_as_a_failure_for_good():
+    made = alias_router({"a": "<b@loc.al>", "b": "<a@loc.al>"})
+    (found,) = Zone().drive(made.routes(["a@loc.al"]))
+    assert (found.code, found.status, found.expand) == (550, "5.4.6", [])
+
+
+def test_postmaster_alone_stands_for_its_alias():
+    (found,) = Zone().drive(alias_router({"postmaster": "<me@x.y>"}).routes(["Postmaster"]))
+    assert found.expand == ["me@x.y"]
+
+
+def test_domain_beyond_ascii_is_asked_for_by_its_a_labels():
+    zone = Zone(MX={"xn--bcher-kva.example": mx("10 a.x")}, A=TWO["A"])
+    found = route("u\u00f6@B\u00fccher.example", zone)
+    assert places(found) == [("a.x", "192.0.2.1", 25)]
+    assert domain_of("u@\u2603\u00fc.\u0000", "gw") is None
+
+
+def test_domain_that_has_no_a_labels_is_no_address():
+    assert route("u@xn\u00fc--\u0640.example").code in {550, 553}
