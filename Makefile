@@ -8,13 +8,15 @@ PY_DIRS = libsmx mcp qmgr smtps smtpc smar misc/smxtools tests
 
 export VENV PYTHON PREFIX DESTDIR RUN_DIR SMTP_PORT NEXTHOP DNS
 
-.PHONY: help run check lint type test docs bench bench-quick profile install venv dev clean
+.PHONY: help run check lint type test docs bench bench-quick profile install uninstall venv dev clean
 
 help:
 	@echo "make run      start smx on 127.0.0.1:2525 below ./run, as an ordinary user"
 	@echo "              SMTP_PORT=2525 NEXTHOP=host:port DNS=host:port RUN_DIR=./run"
 	@echo "make check    run every test (what CI runs)"
 	@echo "make install  install below PREFIX=/usr/local as root (DESTDIR= for packages)"
+	@echo "              SENDMAIL=yes puts sendmail, mailq and newaliases beside the other programs"
+	@echo "make uninstall  remove what was installed; configuration, queue and logs stay"
 	@echo "make bench    measure smx against Postfix on this machine (bench-quick: 2 minutes)"
 	@echo "              BACKLOG=n: what n deferred recipients cost new mail"
 	@echo "make profile  where the time of each daemon goes (PROFILE_ARGS=--help)"
@@ -56,6 +58,9 @@ profile: dev
 
 install:
 	@misc/install.sh
+
+uninstall:
+	@misc/uninstall.sh
 
 clean:
 	rm -rf $(VENV) build .mypy_cache .ruff_cache .pytest_cache .hypothesis

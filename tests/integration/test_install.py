@@ -8,6 +8,7 @@ import subprocess
 
 import pytest
 
+from tests.conftest import need
 from tests.sink import Sink
 from tests.system import ROOT, System, free_port, reachable_dir
 
@@ -259,3 +260,97 @@ def test_a_second_installation_overwrites_nothing(place):
     assert done.returncode == 0
     assert conf.read_text() == before + "# edited\n"
     conf.write_text(before)
+
+
+@pytest.mark.slow
+def test_the_unit_is_installed_and_its_capabilities_are_enough(gateway, place):
+    _port, sink, top = gateway
+    unit = (top / "usr/lib/systemd/system/smx.service").read_text()
+    assert f"ExecStart={top}/usr/sbin/mcp -f {top}/etc/smx.conf -d {top}/spool " in unit
+    need("systemd-analyze", "systemd")
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", top / "usr/lib/systemd/system/smx.service"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    problems = [line for line in verified.stderr.splitlines() if "man " not in line]
+    assert not [line for line in problems if "smx.service" in line], verified.stderr
+    (names,) = [
+        line.partition("=")[2].split()
+        for line in unit.splitlines()
+        if line.startswith("CapabilityBoundingSet=")
+    ]
+    bounds = ",".join(["-all", *(name.lower().replace("cap_", "+") for name in names)])
+    assert script(place, "mcp.sh", "stop").returncode == 0
+    done = subprocess.run(
+        ["setpriv", f"--bounding-set={bounds}", f"--inh-caps={bounds}", "--no-new-privs",
+         top / "usr/sbin/mcp.sh", "start"],
+        env=place[1], capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    before = len(sink.messages)
+    System.send(_At(_port))
+    sink.wait(before + 1)
+    assert script(place, "mcp.sh", "stop").returncode == 0
+
+
+def test_snippets_for_systemd_name_accounts_and_directories(place):
+    top, _env = place
+    accounts = (top / "usr/lib/sysusers.d/smx.conf").read_text().split("\n")
+    assert [line.split()[1] for line in accounts if line[:1] == "u"] == list(ACCOUNTS[:4])
+    assert [tuple(line.split()[1:]) for line in accounts if line[:1] == "m"] == list(MEMBERS)
+    rows = (top / "usr/lib/tmpfiles.d/smx.conf").read_text().splitlines()[1:]
+    for row in rows:
+        kind, path, mode, owner, _group, _age = row.split()
+        assert kind == "d"
+        found = os.stat(path)
+        assert (found.st_mode & 0o7777, pwd.getpwuid(found.st_uid).pw_name) == (int(mode, 8), owner)
+    assert f"{top}/spool/defedb" in [row.split()[1] for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["qmgrctl", "sta"], {"status", "stats"}),
+        (["qmgrctl", "queue", "--st"], {"--state"}),
+        (["qmgrctl", "queue", "--state", "he"], {"held"}),
+        (["smxconf", "di"], {"diff"}),
+        (["mcp.sh", "re"], {"restart", "reload"}),
+    ],
+)
+def test_a_shell_completes_commands(place, words, wanted):
+    top, _env = place
+    line = " ".join(f"'{word}'" for word in words)
+    code = f"""
+        PATH={top}/usr/sbin:$PATH
+        . {top}/usr/share/bash-completion/completions/{words[0]}
+        COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}
+        $(complete -p {words[0]} | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True, cwd="/")
+    assert set(done.stdout.split()) == wanted, done.stderr
+
+
+@pytest.mark.slow
+def test_an_uninstalled_system_leaves_configuration_and_queue(place):
+    top, env = place
+    prefix = reachable_dir("smx-gone-")
+    try:
+        shutil.copytree(top / "usr", prefix / "usr", symlinks=True)
+        mine = env | {"PREFIX": f"{prefix}/usr"}
+        for path in (prefix / "usr/sbin").iterdir():
+            path.write_text(path.read_text().replace(f"{top}/usr", f"{prefix}/usr"))
+        foreign = prefix / "usr/sbin/other"
+        foreign.write_text("#!/bin/sh\n")
+        done = subprocess.run(
+            ["make", "-C", ROOT, "uninstall"], env=mine, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        left = [path for path in (prefix / "usr").rglob("*") if not path.is_dir()]
+        assert left == [foreign]
+        assert (top / "etc/smx.conf").exists()
+        assert (top / "spool/ibdb").exists()
+        again = subprocess.run(["make", "-C", ROOT, "uninstall"], env=mine, check=False)
+        assert again.returncode != 0
+    finally:
+        shutil.rmtree(prefix)
