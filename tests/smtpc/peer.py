@@ -58,6 +58,8 @@ class Peer:
     """Context of module ssl: STARTTLS is offered and used."""
     implicit: bool = False
     """TLS from the first byte."""
+    deaf_to_tls: bool = False
+    """STARTTLS is answered and the handshake is not."""
     handshakes: list = attrs.field(factory=list)
     """(version, resumed, certificate of the client or None) of each."""
     helos: list = attrs.field(factory=list)
@@ -90,6 +92,8 @@ class Peer:
                 return
 
     async def _handshake(self, sock):
+        if self.deaf_to_tls:
+            await trio.sleep_forever()
         wrapped = TlsSocket(sock, self.tls)
         await wrapped.stream.do_handshake()
         self.handshakes.append(

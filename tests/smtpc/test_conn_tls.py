@@ -12,6 +12,7 @@ import trio.testing
 from libsmx.opt_smtpc import SourceConf
 from libsmx.opt_tls import SmtpcTlsConf
 from smtpc.logins import LoginTable
+from smtpc.phases import TIMEOUT_S, Phase
 from smtpc.plan import Login
 from smtpc.sources import SourceTable
 from smtpc.tlspolicy import PolicyTable, TlsPolicy, read_policies
@@ -204,6 +205,33 @@ async def test_broken_tls_falls_back_only_where_it_may(tmp_path, certs, level, h
         if how in {"drop", "old"}:
             (failed,) = events(bench, "tls_failed")
             assert (failed["next"] == "clear text") == (level == "may")
+
+
+@pytest.mark.parametrize("level", ["may", "encrypt"])
+@pytest.mark.parametrize("how", ["handshake", "reply"])
+async def test_a_handshake_that_does_not_go_on_has_an_end(tmp_path, certs, level, how):
+    waits = TIMEOUT_S | {Phase.TLS: 0.1}
+    rules = {"policies": policy(level), "timeouts": waits}
+    async with Start(tmp_path, tls=options(certs), **rules) as bench:
+        peer = Peer(tls=server(certs.good), deaf_to_tls=how == "handshake")
+        peer.replies["STARTTLS"] = [...] if how == "reply" else []
+        await peer.listen(bench.nursery)
+        answer = await bench.deliver([peer])
+        assert outcomes(answer) == [(0, 250, "2.0.0") if level == "may" else (0, 451, "4.7.5")]
+        (failed,) = events(bench, "tls_failed")
+        assert "time-out" in failed["reason"]
+
+
+async def test_a_silent_authentication_has_an_end(tmp_path, certs):
+    logins = LoginTable({HOST: Login("alice", "secret")})
+    rules = {"logins": logins, "timeouts": TIMEOUT_S | {Phase.AUTH: 0.1}}
+    ehlo = b"250-peer\r\n250 AUTH PLAIN\r\n"
+    async with Start(tmp_path, tls=options(certs), **rules) as bench:
+        peer = Peer(tls=server(certs.good), ehlo=ehlo, replies={"AUTH": [...]})
+        await peer.listen(bench.nursery)
+        answer = await bench.deliver([peer])
+        assert outcomes(answer) == [(0, 451, "4.4.2")]
+        assert "reply to AUTH" in answer.results[0].text
 
 
 async def test_recipients_of_one_message_are_judged_one_by_one(tmp_path, certs):
