@@ -6,7 +6,10 @@ from hypothesis import strategies as st
 
 from libsmx.confload import resolve_component, resolve_file
 from libsmx.confsmtps import number_servers
+from libsmx.errors import ConfigError
 from libsmx.ids import MAX_SERVER_ID
+from smtps.milterio import filters_of
+from smtps.policy import Policy
 
 README = b"""
 smtps MTA {
@@ -64,3 +67,49 @@ def test_server_and_supervisor_agree_on_numbers_and_processes():
         assert own.conf == facts.conf
     service = whole.sections[1].service
     assert (service.min_processes, service.max_processes, service.pass_id) == (3, 3, "-i")
+
+
+SECTION = b"""
+smtps { start_action = wait; path = /x; arguments = smtps; flags = { access };
+  policy_milter { socket { type = unix; path = p; } timeout = 2m; flags = { abort }; }
+  milter { name = one; socket { port = 8891; } }
+  milter { name = two; socket { port = 8892; address = 192.0.2.1; } on_failure = quarantine;
+    changes = { header }; }
+  protected_recipients { allow_by = { allow_by_sender, client_ip }; match_type = generic_lookup; }
+}
+"""
+
+
+@pytest.mark.covers("X384", "X385", "X386", "X387", "X388")
+def test_filters_are_asked_in_the_order_of_the_file_behind_the_policy_filter():
+    conf = resolve_component(SECTION, "smx.conf", "smtps", None).conf
+    first, one, two = filters_of(conf.policy_milter, conf.milter)
+    assert (first.name, first.socket.path, first.on_failure) == ("policy", "p", "abort")
+    assert (first.connect_s, first.send_s, first.reply_s, first.end_s) == (120, 120, 120, 120)
+    assert (one.name, one.socket.port, one.on_failure) == ("one", 8891, "tempfail")
+    assert (one.connect_s, one.send_s, one.reply_s, one.end_s) == (30, 30, 30, 180)
+    assert one.actions == 0xFF
+    assert (two.on_failure, two.socket.address, two.actions) == ("quarantine", "192.0.2.1", 0x11)
+
+
+@pytest.mark.covers("X394", "X395", "X396", "X397", "X400")
+def test_protected_recipients_become_rules_for_the_resolver():
+    conf = resolve_component(SECTION, "smx.conf", "smtps", None).conf
+    assert Policy(conf, "mx.test").rules.split() == [
+        "access", "allow_by_client_ip", "allow_by_sender", "generic_lookup",
+    ]  # fmt: skip
+
+
+BROKEN = [
+    (b"policy_milter { socket { port = 1; } flags = { abort, accept_but_reconnect }; }", "exclude"),
+    (b"policy_milter { socket { type = udp; port = 1; } }", "smx.conf:1:"),
+    (b"policy_milter { }", "port is required"),
+    (b"flags = { access }; protected_recipients { }", "allow_by: is required"),
+]
+
+
+@pytest.mark.covers("X385", "X393", "X398")
+@pytest.mark.parametrize(("text", "told"), BROKEN)
+def test_wrong_sections_are_refused_at_the_start(text, told):
+    with pytest.raises(ConfigError, match=told):
+        resolve_component(b"smtps { " + text + b" }", "smx.conf", "smtps", None)
