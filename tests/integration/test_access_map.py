@@ -1,15 +1,13 @@
 """The access map in the running system: who is refused, when, and with which words."""
 
-import contextlib
-import smtplib
-import socket
 import subprocess
 
 import pytest
 
 from smar.smxtest import run
+from tests.dialogue import ask, dialogue, make_map, no_names, send
 from tests.sink import Sink
-from tests.system import free_port, wait_for
+from tests.system import wait_for
 
 RULES = """\
 cltaddr:127.0.0.2 error:551 5.7.1 No mail from you
@@ -30,53 +28,17 @@ to:all@far.test quick:discard
 """
 
 
-def make_map(system, name, text):
-    """Make a map beside the configuration."""
-    path = system.dir / name
-    subprocess.run([system.programs / "createmap", path], input=text.encode(), check=True, cwd="/")
-    return path
-
-
-def system_with(smx, sink, *, smtps="flags = { access };", smar=""):
+def system_with(smx, sink, dns, *, smtps="flags = { access };", smar=""):
     """A gateway whose domains all lie behind one sink; nobody may relay but by the map."""
-    port, dns = sink.port, free_port()
+    port = sink.port
     domains = ("far.test", "open.test", "spam.test", "loc.test")
     return smx(
         mt="".join(f"{domain} {port}^esmtp:[127.0.0.1]\n" for domain in domains),
         options={
             "smtps": f"relay_clients = {{ 192.0.2.1 }}; {smtps}",
-            "smar": f'nameserver = "127.0.0.1:{dns}"; DNS_timeout = 1s; log_level = 14; {smar}',
+            "smar": f'nameserver = "127.0.0.1:{dns}"; log_level = 14; {smar}',
         },
     )
-
-
-def dialogue(system, client, *commands):
-    """Codes and texts of a session from a client address, the greeting first."""
-    replies = []
-    with socket.create_connection(
-        ("127.0.0.1", system.port), timeout=60, source_address=(client, 0)
-    ) as sock:
-        reader = sock.makefile("rb")
-
-        def reply():
-            while True:
-                line = reader.readline().decode()
-                if not line or line[3:4] != "-":
-                    return line.strip()
-
-        replies.append(reply())
-        with contextlib.suppress(OSError):
-            for command in commands:
-                sock.sendall(command.encode() + b"\r\n")
-                replies.append(reply())
-    return replies
-
-
-def ask(system, client, sender, *rcpts):
-    """Replies to MAIL and to each RCPT."""
-    return dialogue(
-        system, client, "EHLO c.test", f"MAIL FROM:<{sender}>", *(f"RCPT TO:<{to}>" for to in rcpts)
-    )[2:]
 
 
 def logged(system, text):
@@ -84,19 +46,13 @@ def logged(system, text):
     return any(text in line for line in system.log("smar"))
 
 
-def send(system, client, sender, *rcpts):
-    """Send a message; return recipients that were refused."""
-    with smtplib.SMTP("127.0.0.1", system.port, source_address=(client, 0), timeout=60) as smtp:
-        return smtp.sendmail(sender, list(rcpts), f"Subject: {sender}\r\n\r\nx\r\n")
-
-
 @pytest.mark.covers(
     "X221", "X273", "X274", "X275", "X276", "X293", "X295", "X297", "X302", "X303", "X304", "X305",
     "X306", "X307", "X337", "X338", "X454", "X455", "X462", "X465", "X468", "X469", "X471", "X478",
 )  # fmt: skip
 def test_rules_of_the_map_are_obeyed(smx):
-    with Sink() as sink:
-        system = system_with(smx, sink, smar='access_map { file = "rules.db"; }')
+    with Sink() as sink, no_names() as dns:
+        system = system_with(smx, sink, dns, smar='access_map { file = "rules.db"; }')
         rules = make_map(system, "rules.db", RULES)
         system.options["smar"] = system.options["smar"].replace("rules.db", str(rules))
         system.write_conf()
@@ -145,8 +101,8 @@ def test_rules_of_the_map_are_obeyed(smx):
 
 @pytest.mark.covers("X273", "X251", "X461")
 def test_without_the_flag_the_map_is_not_looked_at(smx):
-    with Sink() as sink:
-        system = system_with(smx, sink, smtps="flags = { 8bitmime };")
+    with Sink() as sink, no_names() as dns:
+        system = system_with(smx, sink, dns, smtps="flags = { 8bitmime };")
         make_map(system, "access.db", RULES)
         system.start()
         replies = ask(system, "127.0.0.2", "a@spam.test", "b@open.test", "root@far.test")
@@ -158,8 +114,8 @@ def test_without_the_flag_the_map_is_not_looked_at(smx):
 
 @pytest.mark.covers("X360", "X300", "X301", "X473")
 def test_delayed_rejections_and_what_cancels_them(smx):
-    with Sink() as sink:
-        system = system_with(smx, sink, smtps="flags = { access, delay_checks };")
+    with Sink() as sink, no_names() as dns:
+        system = system_with(smx, sink, dns, smtps="flags = { access, delay_checks };")
         make_map(system, "access.db", RULES + "to:postmaster@open.test quick:relay\n")
         system.start()
         replies = ask(system, "127.0.0.2", "a@far.test", "b@open.test", "postmaster@open.test")
@@ -175,8 +131,8 @@ def test_protected_recipients(smx):
         "flags = { access };"
         " protected_recipients { allow_by = { sender, client_ip }; match_type = generic_lookup; }"
     )
-    with Sink() as sink:
-        system = system_with(smx, sink, smtps=protected)
+    with Sink() as sink, no_names() as dns:
+        system = system_with(smx, sink, dns, smtps=protected)
         make_map(
             system,
             "access.db",
@@ -195,8 +151,8 @@ def test_protected_recipients(smx):
 
 @pytest.mark.covers("X437", "X438", "X439", "X454")
 def test_smxtest_tells_beforehand_and_why(smx, capsys):
-    with Sink() as sink:
-        system = system_with(smx, sink, smar="map nets { type = cidr; file = nets; }")
+    with Sink() as sink, no_names() as dns:
+        system = system_with(smx, sink, dns, smar="map nets { type = cidr; file = nets; }")
         make_map(system, "access.db", RULES)
         nets = system.dir / "nets"
         nets.write_text("10.0.0.0/8 ten\n")
@@ -218,7 +174,7 @@ def test_smxtest_tells_beforehand_and_why(smx, capsys):
         for offline in (False, True):
             code, said, err = smxtest("route", "b@sub.far.test", offline=offline)
             assert "map mailertable: sub.far.test, .far.test, .test, . -> -" in said
-            assert "no route: 451" in said
+            assert "no route: 550" in said
             assert code == 1
             code, said, err = smxtest("route", "b@far.test", offline=offline)
             assert (code, err) == (0, "")
