@@ -36,8 +36,11 @@ def quote(value: Value) -> str:
         value = value.decode("utf-8", "backslashreplace")
     elif not isinstance(value, str):
         return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
-    if _PLAIN.fullmatch(value) and len(value) <= _MAX_VALUE:
-        return value
+    if len(value) <= _MAX_VALUE:
+        if _PLAIN.fullmatch(value):
+            return value
+        if value.isprintable() and '"' not in value and "\\" not in value:
+            return f'"{value}"'
     out = []
     for char in value[:_MAX_VALUE]:
         if char in '"\\':

@@ -28,6 +28,8 @@ class Phase(enum.Enum):
     QUIT = "reply to QUIT"
     CLOSED = "closed"
 
+    __hash__ = object.__hash__  # Enum's own is a call of Python; each wait looks a time up
+
 
 TIMEOUT_S: dict[Phase, float] = {
     Phase.GREETING: 300.0,
