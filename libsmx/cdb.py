@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 import outcome
 import trio
 
-from libsmx.cdbsync import Syncer, sync_directory
+from libsmx.cdbsync import MAX_PARALLEL, Syncer, sync_directory
 from libsmx.clock import Clock
 from libsmx.errors import EX_CANTCREAT, StartError, StoreError
 from libsmx.ids import Counter, TaId, content_path, first_counter, format_ta_id, is_ta_id
@@ -134,16 +134,24 @@ class CdbWriter:
         gid: group that files get, None to leave it.
         lease_path: file that holds the end of the current lease of numbers.
         clock: wall clock for a first start.
+        parallel: most files that are synced side by side, each by a thread.
     """
 
     def __init__(
-        self, base: str, server_id: int, gid: int | None, lease_path: str, clock: Clock
+        self,
+        base: str,
+        server_id: int,
+        gid: int | None,
+        lease_path: str,
+        clock: Clock,
+        parallel: int = MAX_PARALLEL,
     ) -> None:
         self._base = base
         self._server_id = server_id
         self._gid = gid
         self._lease_path = lease_path
         self._clock = clock
+        self._parallel = parallel
         self._counter = Counter(0)
         self._syncer: Syncer | None = None
         self._extending = trio.Lock()
@@ -156,7 +164,8 @@ class CdbWriter:
         """
         self._check_directories()
         try:
-            self._syncer = Syncer([self._base + name for name in DIRECTORIES], self._clock.mono)
+            directories = [self._base + name for name in DIRECTORIES]
+            self._syncer = Syncer(directories, self._clock.mono, self._parallel)
         except OSError as error:
             raise StartError(f"content directory: {error}", EX_CANTCREAT) from error
         try:

@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 import attrs
 import trio
 
-_PARALLEL = 8
+MAX_PARALLEL = 8
 """Files synced side by side; the device merges their flushes."""
 _MIN_BATCH = 2
 """Fewer files are not worth a syncfs."""
@@ -119,12 +119,18 @@ class Syncer:
     Args:
         directories: all that files will lie in.
         mono: returns monotonic seconds.
+        parallel: most files that are synced side by side.
 
     Attributes:
         files: content files that are open now; whoever opens and closes them counts.
     """
 
-    def __init__(self, directories: Sequence[str], mono: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        directories: Sequence[str],
+        mono: Callable[[], float],
+        parallel: int = MAX_PARALLEL,
+    ) -> None:
         self.files = 0
         self._slow = 0
         self._queue: queue.SimpleQueue[tuple[int, str, Done] | None] = queue.SimpleQueue()
@@ -134,7 +140,7 @@ class Syncer:
         self._choice = Choice(possible=self._syncfs is not None)
         # Open from the start: syncfs tells of the errors since its descriptor was opened.
         self._root = os.open(directories[0], os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._pool = ThreadPoolExecutor(_PARALLEL, "cdb-sync")
+        self._pool = ThreadPoolExecutor(min(parallel, MAX_PARALLEL), "cdb-sync")
         self._thread = threading.Thread(target=self._run, name="cdb-sync", daemon=True)
         self._thread.start()
 

@@ -289,11 +289,11 @@ class SmtpsConf:
     max_threads: int = option(
         "max_threads",
         Count("threads"),
-        "8",
-        low="1",
+        "10",
+        low="3",
         high="256",
         rows="X369",
-        doc="Greatest number of threads that wait for the disk besides the main one.",
+        doc="Greatest number of threads besides the main one; all they do is wait for the disk.",
     )
     processes: int = option(
         "processes",

@@ -192,7 +192,8 @@ async def serve(
     tls = open_tls(policy, ctx)
     auth = AuthSource(policy, ctx.config_dir, ctx.log, ctx.clock)
     ctx.reload.append(auth.reload)
-    trio.to_thread.current_default_thread_limiter().total_tokens = conf.max_threads
+    # One thread leads the syncs, one writes leases, the others sync side by side.
+    trio.to_thread.current_default_thread_limiter().total_tokens = 1
     directory = os.path.dirname(conf.service.pass_fd_socket) or "smtps"
     cdb = CdbWriter(
         ctx.globals.cdb_base_directory,
@@ -200,6 +201,7 @@ async def serve(
         find_group(conf.cdb_gid, ctx.log),
         os.path.join(directory, f"lease.{server_id:02X}"),
         ctx.clock,
+        conf.max_threads - 2,
     )
     await cdb.start()
 

@@ -1,5 +1,7 @@
 """Several SMTP servers in one configuration; mail that a balancer or another server passes on."""
 
+import concurrent.futures
+import os
 import smtplib
 import socket
 import subprocess
@@ -23,6 +25,23 @@ smtps MSA {{
   {options}
 }}
 """
+
+
+@pytest.mark.covers("X369")
+def test_threads_are_bounded_however_many_messages_come_together(smx):
+    with Sink() as sink:
+        options = {"smtps": "max_threads = 3;"}
+        system = smx(nexthop=f"127.0.0.1:{sink.port}", options=options).start()
+        (process,) = system.pids("smtps")
+        most = 0
+        with concurrent.futures.ThreadPoolExecutor(20) as pool:
+            sent = [pool.submit(system.send) for _ in range(60)]
+            while not all(one.done() for one in sent):
+                most = max(most, len(os.listdir(f"/proc/{process[1]}/task")))
+                concurrent.futures.wait(sent, 0.01)
+        assert [one.result() for one in sent] == [{}] * 60
+        sink.wait(60)
+    assert 1 < most <= 1 + 3
 
 
 @pytest.mark.covers("X367", "X382", "X383", "X428", "X429", "X430")
