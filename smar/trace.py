@@ -4,7 +4,7 @@ Kind: core.
 
 Decisions get a Trace or None; None costs nothing. What the DNS was asked is added by
 ``traced``, which stands between a decision and whoever answers its questions.
-Limits: MAX_LINES lines, MAX_WIDTH characters each.
+Limits: MAX_LINES lines before the results, MAX_WIDTH characters each.
 Source: SPEC rows X437, X454.
 """
 
@@ -14,7 +14,7 @@ from smar.records import Ahead, Answer, Outcome, Steps
 
 T = TypeVar("T")
 
-MAX_LINES = 500
+MAX_LINES = 350
 MAX_WIDTH = 400
 
 
@@ -31,6 +31,13 @@ class Trace:
             self.left_out += 1
             return
         self.lines.append(text if len(text) <= MAX_WIDTH else text[: MAX_WIDTH - 3] + "...")
+
+    def result(self, text: str) -> None:
+        """Add a line of the result, also where lookups had to be left out."""
+        if self.left_out:
+            self.lines.append(f"  ({self.left_out} more lookups)")
+            self.left_out = 0
+        self.lines.append(text[:MAX_WIDTH])
 
     def step(self, name: str) -> None:
         """Add the beginning of a check."""

@@ -127,14 +127,14 @@ class Tryout:
         self._look_up_route(address, trace)
         (route,) = yield from self.router.routes([address])
         for line in route_lines(route):
-            trace.add(line)
+            trace.result(line)
         return not route.code
 
     def _rcpt(self, ask: RcptAsk, trace: Trace) -> Steps[bool]:
         facts = ask.facts
         if "access" in facts.rules.split():
             client = yield from self.connect.client(ask.client, trace)
-            trace.add(f"connect: {verdict_line(client)}")
+            trace.result(f"connect: {verdict_line(client)}")
             if not client.accept:
                 return False
             facts = attrs.evolve(
@@ -145,20 +145,20 @@ class Tryout:
         sender = yield from self.checks.sender(
             MailAsk(sender=ask.sender, client=ask.client, facts=facts), trace
         )
-        trace.add(f"MAIL: {verdict_line(sender)}")
+        trace.result(f"MAIL: {verdict_line(sender)}")
         self._look_up_route(ask.rcpt, trace)
         verdict = yield from self.checks.rcpt(ask, trace)
-        trace.add(f"RCPT: {verdict_line(verdict)}")
+        trace.result(f"RCPT: {verdict_line(verdict)}")
         return sender.accept and verdict.accept
 
     def _map(self, source: Map, keys: list[str], trace: Trace) -> Steps[bool]:
         found = yield from find(source, keys, trace)
         if found is None:
-            trace.add("no key is in the map")
+            trace.result("no key is in the map")
         elif found.unsure:
-            trace.add(f"cannot be told for now: {found.unsure}")
+            trace.result(f"cannot be told for now: {found.unsure}")
         else:
-            trace.add(f"{found.key} is in the map: {found.value}")
+            trace.result(f"{found.key} is in the map: {found.value}")
         return found is not None and not found.unsure
 
     def _dns(self, name: str, kind: str, trace: Trace) -> Steps[bool]:
@@ -170,7 +170,7 @@ class Tryout:
         if question is None:
             raise TryError(f"{name} is no address")
         (answer,) = yield (question,)
-        trace.add(f"lifetime {answer.ttl_s:g} s")
+        trace.result(f"lifetime {answer.ttl_s:g} s")
         return answer.outcome is Outcome.FOUND
 
 

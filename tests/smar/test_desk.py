@@ -5,10 +5,13 @@ import trio
 
 from libsmx.clock import FakeClock
 from libsmx.log import NullLog
-from libsmx.wire import Hello, MailAsk, RcptAsk, RouteAnswer, RouteAsk
+from libsmx.wire import CertAsk, ConnAsk, Hello, MailAsk, RcptAsk, RouteAnswer, RouteAsk
+from libsmx.wire_try import TryAsk
 from smar import events
 from smar import flights as module
+from smar.access import AccessMap
 from smar.cache import Cache
+from smar.connect import Connect
 from smar.desk import OVERLOAD_LOG_S, Desk
 from smar.flights import Flights
 from smar.greydoor import GreyDoor
@@ -16,7 +19,9 @@ from smar.greygate import refusal
 from smar.mailertable import read_mailertable
 from smar.route import Router
 from smar.site import Site
+from smar.tryout import Tryout
 from smar.verdict import Checks
+from tests.smar.test_access import Source
 from tests.smar.zone import Zone, mx
 
 TABLE = read_mailertable("loc.al lmtp:\nrelay.ed [192.0.2.8]\n", "mt")
@@ -33,7 +38,7 @@ class Posted:
 
 
 class Bench:
-    def __init__(self, nursery, zone=None, greylist=None):
+    def __init__(self, nursery, zone=None, greylist=None, rules=None):
         zone = zone or Zone(MX={"example.org": mx("10 a.x")}, A={"a.x": "192.0.2.1"})
 
         async def ask(question):
@@ -43,13 +48,19 @@ class Bench:
         self.clock = FakeClock()
         self.flights = Flights(nursery, ask, Cache(1_000_000), self.clock, 10, lambda *_: None)
         self.log = NullLog()
+        access = AccessMap(Source(rules or {}))
+        checks, connect = Checks(TABLE, "gw.example", access), Connect(access)
+        router = Router(TABLE, Site("gw.example", lambda _: None))
+        find_map = {"access": access.source}.get
         self.desk = Desk(
-            Checks(TABLE, "gw.example"),
-            Router(TABLE, Site("gw.example", lambda _: None)),
+            checks,
+            router,
             self.flights,
             self.log,
             self.clock,
             GreyDoor(greylist, refusal(421), nursery, self.clock, self.log),
+            connect,
+            Tryout(checks, connect, router, find_map, "+", TABLE, "gw.example"),
         )
         self.channel = Posted()
 
@@ -138,3 +149,25 @@ async def test_overload_is_a_temporary_failure_and_logged_sparingly(monkeypatch)
             fields["count"] for event, fields in bench.log.records if event is events.OVERLOADED
         ]
         assert counts == [1, 4]
+
+
+@pytest.mark.covers("X454")
+async def test_clients_certificates_and_trials_are_answered_and_traced_at_level_14():
+    async with trio.open_nursery() as nursery:
+        bench = Bench(nursery, rules={"cltaddr:192.0": "reject", "certissuer:ca": "relay"})
+        bench.ask(ConnAsk(client="192.0.2.99"), 1)
+        bench.ask(CertAsk(issuer="CA", subject="me"), 2)
+        bench.ask(TryAsk(words=["map", "access", "certissuer:ca"]), 3)
+        bench.ask(TryAsk(words=["nonsense"]), 4)
+        answers = [answer for _, answer in bench.channel.answers]
+        assert (answers[0].accept, answers[0].code) == (False, 550)
+        assert answers[1].mark == "relay"
+        assert answers[2].lines[-1] == "certissuer:ca is in the map: relay"
+        assert answers[3].status == "5.5.4"
+        traces = [fields for event, fields in bench.log.records if event.name == "decision"]
+        assert traces[0]["about"] == "client 192.0.2.99"
+        assert "map access: cltaddr:192.0 -> reject" in traces[0]["trace"]
+        assert bench.logged() == ["client_refused"]
+        bench.log.level = 13
+        bench.ask(ConnAsk(client="192.0.2.99"), 5)
+        assert len([1 for event, _ in bench.log.records if event.name == "decision"]) == 2
