@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from libsmx.kinds import Path
 from libsmx.options import OptionRow, SectionRow, own_rows
-from libsmx.opttab import COMPONENTS, GlobalConf
+from libsmx.opttab import COMPONENTS, GlobalConf, ServiceConf
 
 Settings = Mapping[str, Mapping[str, str]]
 
@@ -97,6 +97,8 @@ def _section(conf: type, given: Mapping[str, str], prefix: str, indent: str) -> 
             text = _default(row) if value is None else value
             yield f"{indent}{mark}{row.name} = {_ended(text)}"
             yield ""
+        elif not row.name and row.conf is not ServiceConf:  # see options.shared
+            yield from _section(row.conf, given, prefix, indent)
         elif row.name and not row.repeat:
             yield from _subsection(row, given, prefix, indent)
 

@@ -106,6 +106,8 @@ def _rows(conf: type, prefix: str) -> Iterator[str]:
             yield from _option(row, prefix)
         elif row.name:
             later.append(row)
+        elif row.conf is not ServiceConf:  # written in the section itself, see options.shared
+            yield from _rows(row.conf, prefix)
     for row in later:
         name = f"{prefix}{row.name}"
         yield f'.SS "Subsection {name}"'

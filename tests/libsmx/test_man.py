@@ -118,3 +118,13 @@ def test_every_setting_of_the_sample_is_used():
         for name, value in given.items():
             if name != "listen_socket":
                 assert f"{name.split('.')[-1]} = {value}" in text, keyword
+
+
+def test_every_option_is_described_and_shown_in_the_sample():
+    page, shown = man_page(), sample()
+    of_mcp = {dotted for dotted, _row, _value in walk(ServiceConf())}
+    for conf in (GlobalConf, *COMPONENTS.values()):
+        for dotted, row, _value in walk(conf()):
+            assert f"{row.name}\n" in page, dotted
+            if dotted not in of_mcp:
+                assert f"{row.name} = " in shown, dotted
