@@ -7,8 +7,6 @@ them in their order and checks the limits there.
 Source: SPEC rows X009, X361, X371, X375-X377, X454-X473; decisions D25, D31, D51.
 """
 
-import attrs
-
 from libsmx import reply
 from libsmx.envelope import MAX_RCPTS
 from libsmx.errors import Bug
@@ -160,9 +158,9 @@ class Judge(Conversation):
             mark = answer.mark if isinstance(answer, Verdict) and answer.accept else ""
             return refusal if mark in {"quick:ok", "quick:relay"} else waiting
         if isinstance(answer, Verdict) and answer.greylisted and refusal is not None:
-            # README 3.9.4: the session ends with 421, or DATA gets the error.
+            # README 3.9.4: the session ends where the code is 421, or DATA gets the error.
             if not self.policy.delay_greylisting:
-                return attrs.evolve(refusal, code=421)
+                return refusal
             ta.greylisted = refusal
             return None
         return refusal

@@ -194,6 +194,11 @@ def test_greylisted_recipient_ends_the_session_or_waits_for_data():
     world = World(rcpt={"r@b.test": GREY})
     client = Client(world=world, flags=ACCESS | {"greylisting"})
     client.talk(EHLO + MAIL)
+    assert client.talk(RCPT) == "451 4.7.1 come back later\r\n"
+    assert not client.closed
+    ending = World(rcpt={"r@b.test": attrs.evolve(GREY, code=421)})
+    client = Client(world=ending, flags=ACCESS | {"greylisting"})
+    client.talk(EHLO + MAIL)
     assert client.talk(RCPT) == "421 4.7.1 come back later\r\n"
     assert client.closed
     flags = ACCESS | {"greylisting", "delay_greylisting_error_until_data"}
