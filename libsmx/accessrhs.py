@@ -176,6 +176,9 @@ def _odd_key(tag: str, rest: str) -> str:
         return f"cltresolve: knows {', '.join(RESOLVE_KEYS)} only"
     if tag in ("cltaddr", "mxbadip") and not _NET_RE.fullmatch(rest):
         return f"{rest[:40]} is no address or leading part of one; write 10.1, or IPv6:2001:db8"
+    domain = rest if tag == "cltname" else rest.rpartition("@")[2] if "@" in rest else ""
+    if not domain.isascii():
+        return f"{rest[:40]} is looked up with its domain in A-labels (xn--...)"
     if tag in ("from", "to") and "@" not in rest and "." in rest:
         return f"{rest[:40]} is looked up as a local part; a domain needs an @ before it"
     return ""

@@ -9,13 +9,15 @@ its groups, then one group less each time. Mail addresses: for each key of the d
 details of the local part (``address_keys``), then, for maps that ask for it, the local part
 alone. A client name is looked up as a domain.
 
-All keys are lower case, as createmap folds them.
+All keys are lower case, as createmap folds them. Domains of other scripts stand in A-labels
+(``xn--``), whichever way the address was given, so that a rule has one form.
 Source: README 3.12.1; SPEC rows X286, X287, X437 to X453; decisions D21 to D23, D38, D48.
 """
 
 import ipaddress
 
 from libsmx.address import AddressError, Mailbox, parse_mailbox
+from libsmx.idn import to_a_labels
 from libsmx.maptext import fold
 
 DELIMITER = "+"
@@ -130,13 +132,14 @@ def address_keys(
     if not address:
         return ["<>"]
     try:
-        box = parse_mailbox(address)
+        box = parse_mailbox(address, utf8=True)
     except AddressError:
         return [fold(address)]
     local = fold(str(Mailbox(box.local, "")))
     mine = local_keys(local, delimiter=delimiter, implicit_detail=implicit_detail)
     keys = []
     domain = fold(box.domain or hostname)
+    domain = to_a_labels(domain) or domain
     if domain:
         for part in domain_keys(domain):
             keys += [f"{key}@{part}" for key in mine]

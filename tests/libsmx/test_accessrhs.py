@@ -77,6 +77,8 @@ def test_restrictions_stand_in_order():
         ("cltresolve:maybe", "ok", "cltresolve: knows"),
         ("cltaddr:10.", "ok", "no address"),
         ("cltaddr:ipv6:2001:db8", "ok", ""),
+        ("from:@b\xfccher.test", "reject", "A-labels"),
+        ("to:j\xf6rg@buecher.test", "relay", ""),
         ("protectedrcpt:list3", "list:list3", ""),
     ],
 )

@@ -217,3 +217,17 @@ def test_keys_are_never_repeated():
     for local, delimiter in itertools.product(["u+*", "u++", "u+", "u-*", "u"], "+-"):
         keys = address_keys(f"{local}@a.b.c", delimiter=delimiter, local_part=True)
         assert len(keys) == len(set(keys))
+
+
+def test_domains_of_other_scripts_have_one_form():
+    for domain in ("b\xfccher.test", "B\xdcCHER.test", "xn--bcher-kva.test"):
+        assert address_keys(f"J\xf6rg@{domain}", local_part=True) == [
+            "j\xf6rg*@xn--bcher-kva.test",
+            "j\xf6rg@xn--bcher-kva.test",
+            "@xn--bcher-kva.test",
+            "j\xf6rg*@.test",
+            "j\xf6rg@.test",
+            "@.test",
+            "j\xf6rg*",
+            "j\xf6rg",
+        ]
