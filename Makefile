@@ -8,7 +8,7 @@ PY_DIRS = libsmx mcp qmgr smtps smtpc smar misc/smxtools tests
 
 export VENV PYTHON PREFIX DESTDIR RUN_DIR SMTP_PORT NEXTHOP DNS
 
-.PHONY: help run check lint type test docs bench bench-quick profile install uninstall venv dev clean
+.PHONY: help run check lint type test docs bench bench-quick bench-smar profile install uninstall venv dev clean
 
 help:
 	@echo "make run      start smx on 127.0.0.1:2525 below ./run, as an ordinary user"
@@ -19,6 +19,7 @@ help:
 	@echo "make uninstall  remove what was installed; configuration, queue and logs stay"
 	@echo "make bench    measure smx against Postfix on this machine (bench-quick: 2 minutes)"
 	@echo "              BACKLOG=n: what n deferred recipients cost new mail"
+	@echo "make bench-smar  how many questions the address resolver answers"
 	@echo "make profile  where the time of each daemon goes (PROFILE_ARGS=--help)"
 	@echo "make lint type test docs   the parts of check; docs writes the generated pages"
 	@echo "make clean    remove what was built (not ./run)"
@@ -52,6 +53,9 @@ bench: dev
 
 bench-quick: dev
 	$(VENV)/bin/python -m tests.bench --quick $(BENCH_ARGS)
+
+bench-smar: dev
+	$(VENV)/bin/python -m tests.bench.smar
 
 profile: dev
 	$(VENV)/bin/python -m tests.bench.profile $(PROFILE_ARGS)
