@@ -107,6 +107,8 @@ class Dialogue(AuthTalk):
         own = self.own_extensions()
         if self.policy.may_xclient(self.origin):
             own += f"\n{XCLIENT_OFFER}"
+        if not own:
+            return self.policy.ehlo
         return attrs.evolve(self.policy.ehlo, text=self.policy.ehlo.text + own)
 
     def _join(self, item: Item, question: MailAsk | RcptAsk | None = None, *, last: bool) -> None:
