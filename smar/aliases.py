@@ -20,11 +20,11 @@ from collections.abc import Callable
 import attrs
 
 from libsmx.address import AddressError, Mailbox, parse_mailbox
+from libsmx.aliasvalue import macros_for, read_value, replace_macros
 from libsmx.errors import SmxError
 from libsmx.idn import to_a_labels
 from libsmx.maptext import fold
 from libsmx.wire import Verdict
-from libsmx.aliasvalue import macros_for, read_value, replace_macros
 from smar.lookuporder import address_keys, local_keys, split_detail
 from smar.maps import Found, Map, find
 from smar.records import Steps
@@ -142,7 +142,8 @@ class Aliases:
         Raises:
             AliasError: 4yz: it cannot be told for now, or the entry is wrong.
         """
-        box = _parse(address)
+        # ``list:`` of a protected recipient names an alias without a domain.
+        box = _parse(address) if "@" in address else Mailbox(address, "")
         if box is None:
             return None
         keys = self._keys(box)

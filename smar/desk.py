@@ -223,7 +223,9 @@ class Desk:
             channel.post(RouteAnswer(routes=routes), rid)
 
         if not self._decide(
-            lambda _: self._router.routes(ask.rcpts), done, f"routes of {', '.join(ask.rcpts[:5])}"
+            lambda trace: self._router.routes(ask.rcpts, trace),
+            done,
+            f"routes of {', '.join(ask.rcpts[:5])}",
         ):
             self._overloaded()
             busy = no_route("", BUSY.code, BUSY.status, BUSY.text)

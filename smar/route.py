@@ -30,6 +30,7 @@ from smar.mailertable import (
 from smar.mx import Exchangers, Failure, Problem, find_addresses, find_exchangers
 from smar.records import Steps, together
 from smar.site import Site
+from smar.trace import Trace
 
 MAX_DEST = 200
 MAX_FIXED = 10_000
@@ -103,11 +104,11 @@ class Router:
         self._aliases = aliases
         self._fixed: dict[Entry, Route] = {}
 
-    def routes(self, rcpts: list[str]) -> Steps[list[Route]]:
+    def routes(self, rcpts: list[str], trace: Trace | None = None) -> Steps[list[Route]]:
         """Find the routes of recipients, each domain once; in the order of rcpts."""
         hostname = self._site.hostname
         if len(rcpts) == 1:
-            return [(yield from self._rcpt(rcpts[0], domain_of(rcpts[0], hostname)))]
+            return [(yield from self._rcpt(rcpts[0], domain_of(rcpts[0], hostname), trace))]
         domains = [domain_of(rcpt, hostname) for rcpt in rcpts]
         # What stands for others is found for each recipient, a route for each domain.
         single = [
@@ -117,7 +118,10 @@ class Router:
         keys = list(zip(single, domains, strict=True))
         distinct = list(dict.fromkeys(keys))
         found = yield from together(
-            [self._rcpt(rcpt, domain) if rcpt else self._route(domain) for rcpt, domain in distinct]
+            [
+                self._rcpt(rcpt, domain, trace) if rcpt else self._route(domain)
+                for rcpt, domain in distinct
+            ]
         )
         by_key = dict(zip(distinct, found, strict=True))
         return [by_key[key] for key in keys]
@@ -127,11 +131,11 @@ class Router:
             return False
         return "@" not in rcpt or self._aliases.may_know(domain)
 
-    def _rcpt(self, rcpt: str, domain: str | None) -> Steps[Route]:
+    def _rcpt(self, rcpt: str, domain: str | None, trace: Trace | None) -> Steps[Route]:
         """Find the route of a recipient, or for whom it stands."""
         if self._aliases is not None and self._may_stand_for_others(rcpt, domain):
             try:
-                found = yield from self._aliases.expand(rcpt)
+                found = yield from self._aliases.expand(rcpt, trace)
             except AliasError as error:
                 return no_route(domain or "", error.code, error.status, error.text)
             if found is not None:

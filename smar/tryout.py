@@ -125,7 +125,7 @@ class Tryout:
 
     def _route(self, address: str, trace: Trace) -> Steps[bool]:
         self._look_up_route(address, trace)
-        (route,) = yield from self.router.routes([address])
+        (route,) = yield from self.router.routes([address], trace)
         for line in route_lines(route):
             trace.result(line)
         return not route.code
@@ -188,6 +188,9 @@ def route_lines(route: Route) -> list[str]:
     """Return a route for people."""
     if route.code:
         return [f"no route: {route.code} {route.status} {route.text}"]
+    if route.expand:
+        owner = f", mailed in the name of {route.owner}" if route.owner else ""
+        return [f"stands for {len(route.expand)}{owner}", *(f"  {one}" for one in route.expand)]
     lines = [f"destination {route.dest}" + (" by LMTP" if route.lmtp else "")]
     for number, target in enumerate(route.targets, 1):
         place = f"[{target.address}]:{target.port}" if target.address else "the LMTP socket"

@@ -12,6 +12,8 @@ from smar.mailertable import MapMailertable, read_mailertable
 from smar.records import Question
 from smar.route import MAX_DEST, Router, dest_key, domain_of
 from smar.site import Site
+from smar.trace import Trace
+from smar.tryout import route_lines
 from tests.smar.zone import FAILED, NO_NAME, Zone, mx
 
 
@@ -417,3 +419,16 @@ def test_domain_beyond_ascii_is_asked_for_by_its_a_labels():
 
 def test_domain_that_has_no_a_labels_is_no_address():
     assert route("u@xn\u00fc--\u0640.example").code in {550, 553}
+
+
+def test_a_trace_tells_every_lookup_of_an_alias():
+    trace = Trace()
+    made = alias_router({"list": "<a@x.y> <in@loc.al>", "in": "<b@x.y>", "owner-list": "b"})
+    (found,) = Zone().drive(made.routes(["list@loc.al"], trace))
+    assert "  map m: list -> <a@x.y> <in@loc.al>" in trace.lines
+    assert "  map m: in -> <b@x.y>" in trace.lines
+    assert route_lines(found) == [
+        "stands for 2, mailed in the name of owner-list@loc.al",
+        "  a@x.y",
+        "  b@x.y",
+    ]
