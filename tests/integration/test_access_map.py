@@ -125,7 +125,9 @@ def test_delayed_rejections_and_what_cancels_them(smx):
         assert "552 5.7.1 Go away" in " ".join(dialogue(system, "127.0.0.7", "EHLO c.test"))
 
 
-@pytest.mark.covers("X394", "X395", "X396", "X398", "X400", "X402", "X403", "X470")
+@pytest.mark.covers(
+    "X394", "X395", "X396", "X398", "X400", "X402", "X403", "X404", "X405", "X407", "X470"
+)
 def test_protected_recipients(smx):
     protected = (
         "flags = { access };"
@@ -137,9 +139,15 @@ def test_protected_recipients(smx):
             system,
             "access.db",
             "to:@open.test relay\n"
-            "protectedrcpt:staff@open.test from:boss@far.test cltaddr:127.0.1\n",
+            "protectedrcpt:staff@open.test from:boss@far.test cltaddr:127.0.1\n"
+            "protectedrcpt:talk list:talkers\n",
         )
+        members = {"talkers": "<ann@far.test> <inner@far.test>", "inner": "<x@far.test>"}
+        system.write_aliases(members)
         system.start()
+        for sender, code in (("ann@far.test", "250"), ("x@far.test", "550")):
+            replies = ask(system, "127.0.0.9", sender, "talk@open.test")
+            assert [reply[:3] for reply in replies] == ["250", code]
         for client, sender, code in (
             ("127.0.0.9", "boss@far.test", "250"),
             ("127.0.0.9", "other@far.test", "550"),
