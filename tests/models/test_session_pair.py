@@ -6,21 +6,27 @@ from hypothesis import strategies as st
 
 from libsmx.envelope import Recipient
 from libsmx.lines import DotStuffer
-from smtpc.effects import Close, Done, Send, SendContent, Transaction
+from libsmx.tlsfacts import TlsFacts
+from smtpc.effects import Close, Done, Send, SendContent, StartTls, Transaction
 from smtpc.plan import Plan
 from smtpc.session import Session
-from tests.smtps.client import UNKNOWN_USER, World
+from smtpc.tlspolicy import Level, Secured, TlsPolicy
+from tests.smtps.client import UNKNOWN_USER, World, make_policy
 from tests.smtps.client import Client as Server
 
+TLS = TlsFacts(version="TLSv1.3", cipher="C", bits=256)
 BAD = [f"bad{i}@b.test" for i in range(4)]
 
 
 class Pair:
     """Both machines and the bytes between them, in pieces of the drawn sizes."""
 
-    def __init__(self, sizes, cut_after, block):
-        self.server = Server(World(rcpt=dict.fromkeys(BAD, UNKNOWN_USER)))
-        self.client = Session(Plan("client.test"))
+    def __init__(self, sizes, cut_after, block, tls):
+        policy = make_policy()
+        policy.tls_ready = tls
+        world = World(rcpt=dict.fromkeys(BAD, UNKNOWN_USER), tls=TLS)
+        self.server = Server(world, policy=policy)
+        self.client = Session(Plan("client.test", starttls=True))
         self.sizes = sizes
         self.at = 0
         self.left = cut_after
@@ -50,6 +56,10 @@ class Pair:
                         self.to_server += stuffer.encode(self.content[at : at + self.block])
                     self.to_server += stuffer.end()
                     self.client.content_sent()
+                case StartTls():
+                    # TLS itself is no matter of the machines: they are told when it stands
+                    assert not self.to_client
+                    self.obey(self.client.secured(Secured(TLS, "mx.test")))
                 case Done():
                     self.done.append(effect)
                 case Close():
@@ -90,9 +100,12 @@ RCPTS = st.lists(
     st.lists(st.sampled_from([1, 2, 3, 5, 17, 400, 5000]), min_size=1, max_size=8),
     st.one_of(st.just(10**9), st.integers(0, 3000)),
     st.sampled_from([1, 2, 7, 4096]),
+    st.booleans(),
 )
-def test_what_the_client_calls_delivered_is_what_the_server_took(mails, sizes, cut_after, block):
-    pair = Pair(sizes, cut_after, block)
+def test_what_the_client_calls_delivered_is_what_the_server_took(
+    mails, sizes, cut_after, block, tls
+):
+    pair = Pair(sizes, cut_after, block, tls)
     for rcpts, content in mails:
         taken = len(pair.server.envelopes)
         ta = Transaction(
@@ -100,6 +113,7 @@ def test_what_the_client_calls_delivered_is_what_the_server_took(mails, sizes, c
             rcpts=[Recipient(idx=i, address=rcpt) for i, rcpt in enumerate(rcpts)],
             size=len(content),
             body8=True,
+            policies=(TlsPolicy(Level.ENCRYPT),) * len(rcpts) if tls else (),
         )
         done = pair.run(ta, content)
         assert [result.idx for result in done.results] == list(range(len(rcpts)))
@@ -108,6 +122,7 @@ def test_what_the_client_calls_delivered_is_what_the_server_took(mails, sizes, c
         assert set(failed) <= set(BAD)
         assert not set(delivered) & set(BAD)
         new = pair.server.envelopes[taken:]
+        assert (pair.client.secure is not None) == tls or not new
         if delivered:
             assert [rcpt.address for rcpt in new[0].rcpts] == delivered
             stored = pair.server.files[new[0].cdb_id]
