@@ -21,7 +21,7 @@ import trio
 from libsmx.errors import StoreError
 from libsmx.lines import DotStuffer
 from libsmx.tlsfacts import TlsError, TlsFileError
-from libsmx.wire import RcptResult
+from libsmx.wire import RcptResult, Target
 from smtpc.account import Account
 from smtpc.dial import DialError, dial
 from smtpc.effects import Close, Done, Effect, Send, SendContent, StartTls
@@ -39,7 +39,7 @@ from smtpc.plan import Plan
 from smtpc.result import temporary
 from smtpc.rules import NO_WISHES
 from smtpc.session import Session
-from smtpc.tlspolicy import Secured, may_be_clear
+from smtpc.tlspolicy import Secured, is_easy, may_be_clear
 
 
 class Conn:
@@ -144,7 +144,7 @@ class Conn:
             plan = rules.plan(
                 target, self._wishes, lmtp=job.deliver.lmtp,
                 nonce=around.nonce() if self._wishes.login is not None else "",
-                why_clear=clear if around.tls is not None else "TLS is switched off",
+                why_clear=clear or self._why_clear(target),
             )  # fmt: skip
             self._session, self._pipe = Session(plan), Pipe(sock)
             self._closing, self._content_due = "", None
@@ -155,6 +155,16 @@ class Conn:
         verdict = temporary("4.4.4", "no address to deliver to")
         self._answer(job.deferral or job.verdict(verdict), usable=False)
         return False
+
+    def _why_clear(self, target: Target) -> str:
+        """Return why TLS is not to be tried with a target, empty if it is."""
+        tls = self._around.tls
+        if tls is None:
+            return "TLS is switched off"
+        policies = self._wishes.policies
+        if tls.failed_lately(target, trio.current_time()) and is_easy(policies):
+            return "the handshake failed a short while ago"
+        return ""
 
     async def _converse(self) -> None:
         """Serve the connection until it is closed."""
@@ -347,8 +357,9 @@ class Conn:
             )  # fmt: skip
             return True
         policies = self._wishes.policies
-        again = done.tls_failed and (not policies or may_be_clear(policies))
-        if done.tls_failed:
+        again = done.tls_failed and may_be_clear(policies)
+        if done.tls_failed and self._around.tls is not None:
+            self._around.tls.note_failure(self._account.target, trio.current_time())
             self._account.log.emit(
                 TLS_FAILED, da_sess=self.da_sess, host=self._account.target.host,
                 address=self._account.address, reason=done.reason,

@@ -282,5 +282,10 @@ def strictest(policies: Sequence[TlsPolicy]) -> TlsPolicy:
 
 
 def may_be_clear(policies: Sequence[TlsPolicy]) -> bool:
-    """Tell whether a recipient is left that may be sent in clear text."""
-    return any(policy.level <= Level.MAY for policy in policies)
+    """Tell whether somebody may be sent in clear text; without policies everybody may."""
+    return not policies or any(policy.level <= Level.MAY for policy in policies)
+
+
+def is_easy(policies: Sequence[TlsPolicy]) -> bool:
+    """Tell whether everybody may be sent in clear text."""
+    return all(policy.level <= Level.MAY for policy in policies)

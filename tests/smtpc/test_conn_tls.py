@@ -207,6 +207,22 @@ async def test_broken_tls_falls_back_only_where_it_may(tmp_path, certs, level, h
             assert (failed["next"] == "clear text") == (level == "may")
 
 
+async def test_a_host_with_broken_tls_costs_the_second_connection_once(tmp_path, certs):
+    table = PolicyTable(TlsPolicy(), read_policies([("b@example.net", "encrypt")], "map")[0])
+    async with Start(tmp_path, tls=options(certs), policies=table) as bench:
+        peer = Peer(tls=server(certs.good), replies={"STARTTLS": [None]})
+        await peer.listen(bench.nursery)
+        for number, sessions in ((1, 2), (2, 3)):
+            answer = await bench.deliver([peer], da_sess=number)
+            assert outcomes(answer) == [(0, 250, "2.0.0")]
+            assert answer.tls == ""
+            assert peer.sessions == sessions
+        # mail that needs TLS asks again, and finds that it works now
+        answer = await bench.deliver([peer], bench.envelope(rcpts=("b",)), da_sess=3)
+        assert outcomes(answer) == [(0, 250, "2.0.0")]
+        assert "verify=OK" in answer.tls
+
+
 @pytest.mark.parametrize("level", ["may", "encrypt"])
 @pytest.mark.parametrize("how", ["handshake", "reply"])
 async def test_a_handshake_that_does_not_go_on_has_an_end(tmp_path, certs, level, how):
