@@ -228,6 +228,7 @@ class AuthTalk(TlsTalk):
         if isinstance(exchange.end, Success):
             trusted = {name.upper() for name in self.policy.conf.auth.trusted_mechs}
             self.auth = exchange.end.user
+            self.auth_type = exchange.mechanism
             may_relay = exchange.mechanism in trusted
             self.relay = self.relay or may_relay
             self.record(

@@ -9,15 +9,15 @@ from collections.abc import Sequence
 import attrs
 
 from libsmx.wire import Refusal, Verdict
-from smtps.conversation import Conversation
 from smtps.effects import Answered, Said, Step
 from smtps.received import format_client
+from smtps.tlstalk import TlsTalk
 from smtps.transaction import DataItem, HeloItem, Item, MailItem, RcptItem
 
 Macros = tuple[tuple[str, str], ...]
 
 
-def connect_step(dialogue: Conversation) -> Step:
+def connect_step(dialogue: TlsTalk) -> Step:
     """Return the question about a client that connected."""
     literal = format_client(dialogue.client)
     name = dialogue.client_name or literal
@@ -25,7 +25,7 @@ def connect_step(dialogue: Conversation) -> Step:
     return Step("connect", (name, dialogue.client), macros)
 
 
-def steps_of(dialogue: Conversation, result: Answered) -> list[tuple[int, Step]]:
+def steps_of(dialogue: TlsTalk, result: Answered) -> list[tuple[int, Step]]:
     """Return (place in the group, question) for each command that is not refused already."""
     found: list[tuple[int, Step]] = []
     answers = iter(result.answers)
@@ -54,16 +54,18 @@ def _is_good(answer: Verdict | Refusal | None) -> bool:
     return isinstance(answer, Verdict) and answer.accept
 
 
-def _step(dialogue: Conversation, item: Item, result: Answered) -> Step | None:
+def _step(dialogue: TlsTalk, item: Item, result: Answered) -> Step | None:
     ta = dialogue.ta
     if isinstance(item, HeloItem):
-        return Step("helo", (dialogue.helo,))
+        return Step("helo", (dialogue.helo,), _tls_macros(dialogue))
     if ta is None:
         return None
     number = ta.ta_id or result.ta_id
     own: Macros = (("i", number),) if number else ()
     if isinstance(item, MailItem):
-        login: Macros = (("{auth_authen}", dialogue.auth),) if dialogue.auth else ()
+        login: Macros = ()
+        if dialogue.auth:
+            login = (("{auth_authen}", dialogue.auth), ("{auth_type}", dialogue.auth_type))
         return Step(
             "mail", (f"<{ta.sender}>", *ta.words), (*_mailbox("mail", ta.sender), *login, *own)
         )
@@ -71,6 +73,22 @@ def _step(dialogue: Conversation, item: Item, result: Answered) -> Step | None:
         address = item.said.address
         return Step("rcpt", (f"<{address}>", *item.said.words), (*_mailbox("rcpt", address), *own))
     return Step("data", (), own) if isinstance(item, DataItem) else None
+
+
+def _tls_macros(dialogue: TlsTalk) -> Macros:
+    facts = dialogue.tls
+    if facts is None:
+        return ()
+    macros = (
+        ("{tls_version}", facts.version),
+        ("{cipher}", facts.cipher),
+        ("{cipher_bits}", str(facts.bits)),
+        ("{verify}", facts.verify),
+    )
+    if facts.cert is None:
+        return macros
+    names = (("{cert_subject}", facts.cert.subject), ("{cert_issuer}", facts.cert.issuer))
+    return (*macros, *names)
 
 
 def _mailbox(kind: str, address: str) -> Macros:

@@ -25,6 +25,7 @@ class TlsTalk(Judge):
 
     Attributes:
         tls: what is known of the connection, None in clear text.
+        auth_type: mechanism by which the client authenticated.
         wanted: effect that the last command or answer leads to; a handshake needs its reply.
         asked: the question that is open.
     """
@@ -32,6 +33,7 @@ class TlsTalk(Judge):
     def __init__(self, policy: Policy, client: str, session_id: str) -> None:
         super().__init__(policy, client, session_id)
         self.tls: TlsFacts | None = None
+        self.auth_type = ""
         self.wanted: StartTls | Prove | None = None
         self.asked: Question | None = None
 

@@ -341,3 +341,23 @@ def test_an_absent_server_is_a_temporary_failure():
 def test_external_needs_no_server():
     client = make(Remotely(), remote=True, tls=VERIFIED)
     assert client.codes("AUTH EXTERNAL =\r\n") == "235"
+
+
+def test_filters_learn_who_speaks_and_how():
+    client = make(tls=VERIFIED, secure=False)
+    client.policy.filtered = True
+    client.talk("STARTTLS\r\n")
+    client.talk("EHLO c.test\r\n")
+    login(client, "PLAIN")
+    client.begin()
+    macros = {step.stage: dict(step.macros) for step in client.consulted}
+    assert macros["helo"] == {
+        "{tls_version}": "TLSv1.3",
+        "{cipher}": "TLS_AES_256_GCM_SHA384",
+        "{cipher_bits}": "256",
+        "{verify}": "OK",
+        "{cert_subject}": "/CN=c.test",
+        "{cert_issuer}": "/CN=CA",
+    }
+    assert macros["mail"]["{auth_authen}"] == "alice"
+    assert macros["mail"]["{auth_type}"] == "PLAIN"
