@@ -155,6 +155,7 @@ def test_the_mail_exchanger_takes_nothing_while_its_filter_is_away(example):
         assert 400 <= code < 500
 
 
+@pytest.mark.covers("X482")
 def test_the_submission_server_wants_tls_and_a_login(example):
     system = example("msa", "example.org lmtp:\n", {"to:example.org": "relay"})
     context = ssl.create_default_context(cafile=system.dir / "ca.pem")
@@ -173,3 +174,16 @@ def test_the_submission_server_wants_tls_and_a_login(example):
         client.ehlo()
         assert client.has_extn("starttls")
         assert client.mail("a@client.example")[0] == 250
+
+
+@pytest.mark.covers("X482")
+def test_a_user_who_has_logged_in_sends_everywhere(example):
+    with Sink() as sink:
+        system = example("msa", f". {sink.port}^esmtp:[127.0.0.1]\n")
+        context = ssl.create_default_context(cafile=system.dir / "ca.pem")
+        with smtplib.SMTP("127.0.0.1", system.ports[587], timeout=60) as client:
+            client._host = "mx.example.org"
+            client.starttls(context=context)
+            client.login("user", "secret")
+            client.sendmail("user@example.org", ["b@elsewhere.example"], "Subject: x\r\n\r\nhi\r\n")
+        sink.wait(1)
