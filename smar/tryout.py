@@ -37,6 +37,10 @@ from smar.verdict import Checks
 _KINDS: dict[str, Kind] = {"mx": "MX", "a": "A", "aaaa": "AAAA", "ptr": "PTR"}
 
 
+MAX_MEMBERS = 100
+"""Most addresses shown for which another one stands."""
+
+
 class TryError(SmxError):
     """The request is not understood."""
 
@@ -128,6 +132,11 @@ class Tryout:
         (route,) = yield from self.router.routes([address], trace)
         for line in route_lines(route):
             trace.result(line)
+        if len(route.expand) == 1 and fold(route.expand[0]) != fold(address):
+            # An alias of one address: where that goes is what was meant.
+            (route,) = yield from self.router.routes([route.expand[0]], trace)
+            for line in route_lines(route):
+                trace.result(line)
         return not route.code
 
     def _rcpt(self, ask: RcptAsk, trace: Trace) -> Steps[bool]:
@@ -190,7 +199,10 @@ def route_lines(route: Route) -> list[str]:
         return [f"no route: {route.code} {route.status} {route.text}"]
     if route.expand:
         owner = f", mailed in the name of {route.owner}" if route.owner else ""
-        return [f"stands for {len(route.expand)}{owner}", *(f"  {one}" for one in route.expand)]
+        shown = [f"  {one}" for one in route.expand[:MAX_MEMBERS]]
+        if len(route.expand) > MAX_MEMBERS:
+            shown.append(f"  and {len(route.expand) - MAX_MEMBERS} more")
+        return [f"stands for {len(route.expand)}{owner}", *shown]
     lines = [f"destination {route.dest}" + (" by LMTP" if route.lmtp else "")]
     for number, target in enumerate(route.targets, 1):
         place = f"[{target.address}]:{target.port}" if target.address else "the LMTP socket"

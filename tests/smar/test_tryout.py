@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libsmx.wire import Verdict
+from libsmx.wire import Route, Verdict
 from libsmx.wire_try import MAX_LINES, TryAnswer
 from smar import smxtest
 from smar.access import AccessMap
@@ -140,6 +140,14 @@ def test_a_trace_is_bounded():
     assert trace.left_out == 5
     trace.result("result")
     assert trace.lines[-2:] == ["  (5 more lookups)", "result"]
+
+
+def test_lists_are_shown_in_part():
+    route = Route(dest="", targets=[], expand=[f"u{n}@x" for n in range(3000)], owner="o@x")
+    lines = route_lines(route)
+    assert lines[0] == "stands for 3000, mailed in the name of o@x"
+    assert lines[-1] == "  and 2900 more"
+    assert len(lines) < 150
 
 
 def test_verdicts_for_people():
