@@ -315,3 +315,32 @@ async def test_corruption_that_lmdb_reports_is_damage(tmp_path):
         await store.write(corrupted)
     assert await store.open(suspect=True) == "checked"
     await store.close()
+
+
+FREE_ROOT, LAST_PAGE = 16 + 24 + 40, 16 + 24 + 2 * 48
+"""Places in a meta page of LMDB: root of the list of free pages, number of the last page."""
+
+
+@pytest.mark.parametrize("counted", [True, False])
+async def test_damage_that_only_a_writer_meets_is_found_before_it_writes(tmp_path, counted):
+    """A disk that lies about syncs lost the end of the file: all values are there, the list of
+    free pages is not. Whoever reads it dies, or fails if the pages were not even counted."""
+    store = await make(tmp_path, [(b"%04d" % n, b"x" * 3000) for n in range(20)])
+    for number in range(10):
+        await store.write(lambda txn, key=b"%04d" % number: txn.delete("one", key))
+    await store.close()
+    path = tmp_path / "data.mdb"
+    data = bytearray(path.read_bytes())
+    beyond = (len(data) // 4096 + 9).to_bytes(8, "little")
+    for page in (0, 4096):
+        for place in (FREE_ROOT, LAST_PAGE)[: 1 + counted]:
+            data[page + place : page + place + 8] = beyond
+    path.write_bytes(data)
+    (tmp_path / "clean").unlink()
+    store = Store(str(tmp_path), TABLES)
+    with pytest.raises(DamagedStore, match="signal" if counted else "PageNotFound"):
+        await store.open()
+    assert await store.rebuild(("one",), "kept.mdb") == 10
+    assert await store.open() == "checked"
+    await store.write(put("one", b"more", b"1"))
+    await store.close()
