@@ -12,6 +12,7 @@ from libsmx.aliastext import MAX_INCLUDES, check_alias, read_aliases
 from libsmx.aliasvalue import read_value
 from libsmx.errors import EX_DATAERR, EX_OK
 from libsmx.maptext import MAX_VALUE
+from tests.system import ROOT
 
 FILES = {
     "/lists/one": b"a@x.y\n# nobody\n\n b@x.y, c@x.y\n",
@@ -91,6 +92,12 @@ def test_what_cannot_be_is_told_with_its_line(text, line, told):
     assert len(found.problems) == 1, found
     assert found.problems[0].startswith(f"line {line}: ")
     assert re.search(told, found.problems[0])
+
+
+def test_shipped_aliases_are_right():
+    found = read((ROOT / "conf/aliases").read_text())
+    assert found.problems == []
+    assert found.entries["abuse"] == "<postmaster>"
 
 
 def test_bytes_that_are_no_text_are_told():

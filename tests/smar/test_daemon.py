@@ -2,6 +2,7 @@
 
 import os
 
+import attrs
 import dns.message
 import dns.rdatatype
 import pytest
@@ -15,6 +16,7 @@ from libsmx.log import NullLog
 from libsmx.mapfile import write_map
 from libsmx.netkinds import Endpoint
 from libsmx.opt_smar import MailertableConf
+from libsmx.opt_smar_maps import MapConf
 from libsmx.opt_smar_users import AliasesConf
 from libsmx.opttab import GlobalConf, SmarConf
 from libsmx.process import Context
@@ -46,7 +48,7 @@ def make_context(place, nameserver):
     )
 
 
-async def running(place, use):
+async def running(place, use, change=lambda ctx: ctx):
     """Run smar beside a name server that knows example.org, and use(ctx, connect)."""
     sock = trio.socket.socket(type=trio.socket.SOCK_DGRAM)
     await sock.bind(("127.0.0.1", 0))
@@ -59,7 +61,7 @@ async def running(place, use):
                 await sock.sendto(query, client)
 
     async with trio.open_nursery() as nursery:
-        ctx = make_context(place, sock.getsockname())
+        ctx = change(make_context(place, sock.getsockname()))
         nursery.start_soon(name_server)
         async with trio.open_nursery() as daemon:
 
@@ -151,3 +153,34 @@ async def test_without_a_mailertable_it_does_not_start(tmp_path):
         await serve(ctx, trio.TASK_STATUS_IGNORED)
     assert caught.value.code == EX_CONFIG
     assert not os.path.exists(ctx.globals.smar_socket)
+
+
+@pytest.mark.covers("X246", "X247", "X478")
+async def test_mailertable_in_a_map_changes_while_the_process_runs(tmp_path):
+    path = str(tmp_path / "routes.db")
+
+    def put(value):
+        write_map(path, {"next.hop": value}, source="test", made_at=0)
+
+    put("2525^[127.0.0.1]")
+
+    def with_map(ctx):
+        routes = MapConf(name="routes", type="hash", file=path)
+        table = MailertableConf(name="routes")
+        ctx.conf = attrs.evolve(ctx.conf, map=(routes,), mailertable=table)
+        return ctx
+
+    async def use(ctx, connect):
+        qmgr = await connect("qmgr")
+
+        async def port():
+            answer = await qmgr.call(RouteAsk(rcpts=["u@next.hop"]), 5)
+            return answer.routes[0].targets[0].port
+
+        assert await port() == 2525
+        put("2626^[127.0.0.1]")
+        with trio.fail_after(60):
+            while await port() != 2626:
+                ctx.reload[0]()  # what SIGHUP does
+
+    await running(tmp_path, use, with_map)
