@@ -14,7 +14,7 @@ from smar.route import Router
 from smar.site import Site
 from smar.trace import MAX_LINES as MAX_TRACE
 from smar.trace import MAX_WIDTH, Trace
-from smar.tryout import TryError, Tryout, verdict_line
+from smar.tryout import TryError, Tryout, route_lines, verdict_line
 from smar.verdict import Checks
 from tests.smar.test_access import Source
 from tests.smar.zone import Zone, mx
