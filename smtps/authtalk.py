@@ -192,15 +192,13 @@ class AuthTalk(TlsTalk):
                 self._ended(exchange, answer)
             case _:
                 self.exchange = None
-                self.record_failure(exchange, "", reply.AUTH_TROUBLE)
-                self.say(reply.AUTH_TROUBLE)
+                self._put_off(exchange, reply.AUTH_TROUBLE)
 
     def _begun(self, exchange: Exchange, answer: Begun) -> None:
         initial = exchange.initial
         if answer.blocked:
             self.exchange = None
-            self.record_failure(exchange, "", reply.AUTH_TOO_OFTEN)
-            self.say(reply.AUTH_TOO_OFTEN)
+            self._put_off(exchange, reply.AUTH_TOO_OFTEN)
         elif self.policy.auth_remote and exchange.mechanism != "EXTERNAL":
             if exchange.mechanism == "LOGIN":
                 exchange.held, initial = initial, None
@@ -210,6 +208,12 @@ class AuthTalk(TlsTalk):
             kind = SERVER_MECHANISMS[exchange.mechanism]
             exchange.local = kind(answer.nonce, self.identity)
             self._take(exchange, exchange.local.start(initial))
+
+    def _put_off(self, exchange: Exchange, last: Reply) -> None:
+        """Let the client try later; it counts as a command that does nothing."""
+        if self.count_nop():
+            self.record_failure(exchange, "", last)
+            self.say(last)
 
     def _take(self, exchange: Exchange, step: Step) -> None:
         match step:

@@ -260,6 +260,9 @@ def test_a_blocked_address_is_not_even_looked_at():
     assert login(client, "PLAIN").startswith("454 4.7.0 ")
     assert [type(one) for one in client.proofs] == [Begin]
     assert client.codes("NOOP\r\n") == "250"
+    # Nor may it go on for ever.
+    assert client.codes("AUTH CRAM-MD5\r\n" * 60).split()[-1] == "421"
+    assert client.closed
 
 
 def test_trouble_is_temporary():
