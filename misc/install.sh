@@ -74,7 +74,7 @@ for page in "$top"/misc/man/*.[1-8]; do
     mkdir -p "$section" && cp "$page" "$section/" && chmod 644 "$section/${page##*/}" || exit 73
 done
 mkdir -p "$DESTDIR$share/smx" || exit 73
-for file in misc/sm.layout.sh misc/sm.setup.sh misc/sm.check.sh conf/smx.conf conf/mt; do
+for file in misc/sm.layout.sh misc/sm.setup.sh misc/sm.check.sh conf/smx.conf conf/mt conf/aliases conf/access; do
     cp "$top/$file" "$DESTDIR$share/smx/" || exit 73
 done
 rm -rf "$DESTDIR$share/smx/examples" && cp -R "$top/conf/examples" "$DESTDIR$share/smx/" || exit 73

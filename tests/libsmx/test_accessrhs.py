@@ -1,12 +1,14 @@
 """Right-hand sides of the access map."""
 
 import contextlib
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from libsmx.accessrhs import Action, Rule, check_entry, parse_restrictions, parse_rhs
+from tests.system import ROOT
 
 
 @pytest.mark.covers("X293", "X294", "X295", "X296", "X297", "X298", "X299")
@@ -85,3 +87,10 @@ def test_restrictions_stand_in_order():
 def test_an_odd_entry_is_warned_about(key, value, odd):
     said = check_entry(key, value)
     assert (odd in said) if odd else not said
+
+
+def test_the_examples_that_are_installed_can_be_obeyed():
+    lines = (ROOT / "conf/access").read_text().splitlines()
+    examples = [line[1:].split(None, 1) for line in lines if re.match(r"#[a-z]+:\S+ ", line)]
+    assert len(examples) > 5
+    assert [check_entry(key, value) for key, value in examples] == [""] * len(examples)
