@@ -13,7 +13,7 @@ import pytest
 
 from tests.conftest import need
 from tests.integration.test_crash import check
-from tests.load import Load
+from tests.load import NUMBER, Load
 from tests.sink import Sink
 from tests.system import System, reachable_dir, wait_for
 
@@ -204,6 +204,14 @@ def test_a_queue_manager_that_dies_in_a_write_loses_nothing(smx, call, number):
             check(load, sink, system, in_flight=sink.most_open)
 
 
+def cut_power(system):
+    """Let the file system forget what is not on disk, and every process die."""
+    fd = os.open(system.spool, os.O_RDONLY)
+    fcntl.ioctl(fd, SHUTDOWN, WITHOUT_FLUSH.to_bytes(4, "little"))
+    os.close(fd)
+    system.kill_all()
+
+
 @pytest.mark.slow
 @pytest.mark.covers("X011", "X013")
 def test_what_was_acknowledged_survives_a_power_failure(disk, programs):
@@ -215,10 +223,7 @@ def test_what_was_acknowledged_survives_a_power_failure(disk, programs):
         try:
             with Load(system.port) as load:
                 wait_for("mail to flow", lambda: len(load.acked) > 200)
-                fd = os.open(system.spool, os.O_RDONLY)
-                fcntl.ioctl(fd, SHUTDOWN, WITHOUT_FLUSH.to_bytes(4, "little"))
-                os.close(fd)
-                system.kill_all()
+                cut_power(system)
                 load.stop()
                 run("umount", system.spool)
                 run("mount", "-o", "loop", base / "image", system.spool)
@@ -226,5 +231,58 @@ def test_what_was_acknowledged_survives_a_power_failure(disk, programs):
                 # Removals and delivery records of the last moments may be undone: mail that
                 # was delivered then is delivered again, as after any crash.
                 check(load, sink, system, in_flight=len(load.acked))
+        finally:
+            system.stop()
+
+
+SYNCS = ("fsync", "fdatasync", "syncfs", "msync", "sync_file_range")
+
+
+def recovered(system, logged):
+    """Tell whether the log says, from a line on, that what was left open is in the queue."""
+    text = "\n".join(system.log("qmgr")[logged:])
+    nothing = " defedb_opened " in text and " ibdb_recovered " not in text
+    return nothing or " recovered " in text
+
+
+def kept(system):
+    """Numbers of the messages in the queue whose content is there."""
+    queued = {entry["ta_id"] for entry in system.queue()}
+    found = (NUMBER.search(p.read_bytes()) for p in system.contents() if p.name in queued)
+    return {match[1].decode() for match in found if match}
+
+
+@pytest.mark.slow
+@pytest.mark.covers("X013")
+@pytest.mark.parametrize("syncs", [True, False])
+def test_a_power_failure_is_survived_because_of_syncs_and_not_by_luck(disk, programs, syncs):
+    """Where every sync only says that it was done, the same power failure must lose mail.
+
+    Nothing is delivered, so that what is not in the queue afterwards is lost.
+    """
+    base = disk("ext4", 96)
+    with Sink(replies={"RCPT": lambda _: "451 4.2.1 not now"}) as sink:
+        options = {"qmgr": SMALL + "min_disk_space = 0; ok_disk_space = 1;"}
+        system = System(programs, base=base, nexthop=sink.address, options=options)
+        system.start()
+        try:
+            with Load(system.port) as load:
+                wait_for("mail to flow", lambda: len(load.acked) > 20)
+                lies = [] if syncs else [
+                    Injection(system, name, *(f"{call}:retval=0" for call in SYNCS))
+                    for name in ("smtps", "qmgr")
+                ]  # fmt: skip
+                before = len(load.acked)
+                wait_for("mail to flow", lambda: len(load.acked) > before + 100)
+                cut_power(system)
+                load.stop()
+            for lie in lies:
+                lie.stop()
+            run("umount", system.spool)
+            run("mount", "-o", "loop", base / "image", system.spool)
+            logged = len(system.log("qmgr"))
+            system.start()
+            wait_for("the end of recovery", lambda: recovered(system, logged))
+            assert (load.acked <= kept(system)) is syncs
         finally:
             system.stop()

@@ -13,7 +13,7 @@ from tests.system import free_port, wait_for
 
 def connect(system):
     """Connect and return (socket, first line)."""
-    sock = socket.create_connection(("127.0.0.1", system.port), 30)
+    sock = socket.create_connection(("127.0.0.1", system.port))
     return sock, sock.makefile("rb").readline()
 
 
@@ -67,7 +67,7 @@ def test_a_dead_destination_does_not_delay_another(smx):
                 system.send(rcpts=[f"r{n}@{domain}.example" for n in range(100)])
         for number in range(50):
             system.send(rcpts=[f"good{number}@fine.example"])
-        sink.wait(50, 30)
+        sink.wait(50)
     dead.close()
 
 
