@@ -1,4 +1,4 @@
-"""Aliases and local users: for whom an address stands, and who exists.
+"""Aliases: for whom an address stands.
 
 Kind: core.
 
@@ -8,14 +8,13 @@ levels of them and never in circles. Inside one expansion each address stands on
 alias with an owner of its own stays as it is, because its members are mailed in its owner's
 name (decision D37), and is expanded when its turn comes.
 
-Local users are those of the aliases, those of local_user_map, and postmaster, who exists
-everywhere (RFC 5321 4.5.1).
-Limits: max_members addresses of an alias, and as many lookups.
-Source: README 3.9.3 (Aliases), 4.3 (Specifying Valid Local Addresses); SPEC rows X223 to X229,
-X242, X243, X321 to X334, X404, X405; decisions D22, D35 to D38, D40 to D42.
+Limits: max_members addresses of an alias, and as many lookups; MAX_BYTES.
+Source: README 3.9.3 (Aliases); SPEC rows X223 to X229, X321 to X331, X404, X405; decisions D22,
+D35 to D38, D41.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import attrs
 
@@ -24,18 +23,15 @@ from libsmx.aliasvalue import macros_for, read_value, replace_macros
 from libsmx.errors import SmxError
 from libsmx.idn import to_a_labels
 from libsmx.maptext import fold
-from libsmx.wire import Verdict
 from smar.lookuporder import address_keys, local_keys, split_detail
 from smar.maps import Found, Map, find
 from smar.records import Steps
 from smar.trace import Trace
 
 OWNER = "owner-"
-POSTMASTER = "postmaster"
-_UNKNOWN_RCPT = Verdict(accept=False, code=550, status="5.1.1", text="user unknown")
-_UNKNOWN_SENDER = Verdict(
-    accept=False, code=550, status="5.1.0", text="sender: there is no such user here"
-)
+MAX_BYTES = 2 << 20
+"""Most bytes of the addresses that one alias stands for: an answer has to fit into a frame."""
+_ITEM_BYTES = 5
 
 
 class AliasError(SmxError):
@@ -108,6 +104,10 @@ class _Walk:
     done: set[str] = attrs.field(factory=set)
     """Folded addresses whose leaves are all among leaves."""
     path: list[str] = attrs.field(factory=list)
+    domains: dict[str, bool] = attrs.field(factory=dict)
+    """Whether addresses of a domain have to be looked up."""
+    size: int = 0
+    """Bytes of all leaves."""
 
 
 class Aliases:
@@ -143,7 +143,7 @@ class Aliases:
             AliasError: 4yz: it cannot be told for now, or the entry is wrong.
         """
         # ``list:`` of a protected recipient names an alias without a domain.
-        box = _parse(address) if "@" in address else Mailbox(address, "")
+        box = parse_local(address) if "@" in address else Mailbox(address, "")
         if box is None:
             return None
         keys = self._keys(box)
@@ -197,11 +197,11 @@ class Aliases:
                 )
                 value = replace_macros(value, macros)
             preserve = "preserve_domain" in rules.flags
-            members = read_value(value, box.domain if preserve else rules.hostname)
+            members = _members_of(value, box.domain if preserve else rules.hostname)
         except ValueError as error:
             self._on_odd(address, found.key, str(error))
             raise AliasError(451, "4.3.5", "the alias of this address is wrong") from None
-        return Alias(found.key, None if members is None else tuple(members))
+        return Alias(found.key, members)
 
     def members(self, address: str, trace: Trace | None = None) -> Steps[list[str] | None]:
         """Return the addresses that stand in an alias itself, None where there is no such alias.
@@ -267,7 +267,9 @@ class Aliases:
         if len(walk.heights) >= self._rules.max_members:
             text = f"an alias stands for more than {self._rules.max_members} addresses"
             raise AliasError(550, "5.1.0", text)
-        inner = None if known == 0 else (yield from self.find(member, trace))
+        inner = None
+        if known != 0 and self._may_match(member, walk):
+            inner = yield from self.find(member, trace)
         owned = inner is not None and bool((yield from self._owner(member, inner, trace)))
         height = 0
         if inner is not None and inner.members is not None:
@@ -278,12 +280,25 @@ class Aliases:
             walk.done.add(key)
             if owned or not height:
                 walk.leaves[key] = member
+                walk.size += len(member.encode()) + _ITEM_BYTES
+            if walk.size > MAX_BYTES:
+                text = f"the addresses of an alias are longer than {MAX_BYTES} bytes"
+                raise AliasError(550, "5.1.0", text)
         walk.heights[key] = height
         return height
 
+    def _may_match(self, member: str, walk: _Walk) -> bool:
+        """Tell whether a member needs to be looked up; lists are long and mostly of strangers."""
+        domain = member.rpartition("@")[2]
+        known = walk.domains.get(domain)
+        if known is None:
+            known = not domain.isascii() or self.may_know(domain)
+            walk.domains[domain] = known
+        return known
+
     def _owner(self, address: str, alias: Alias, trace: Trace | None) -> Steps[str]:
         """Return the owner's address of a list, "" where it has none (SPEC row X324)."""
-        box = _parse(address)
+        box = parse_local(address)
         if box is None or alias.members is None or fold(box.local).startswith(OWNER):
             return ""
         box = self._complete(box)
@@ -300,69 +315,14 @@ class Aliases:
         return owner if found is not None else ""
 
 
-class LocalUsers:
-    """Tells who exists in local domains.
-
-    Args:
-        aliases: looked into first.
-        users: local_user_map, None where there is none.
-        implicit_detail: of that map.
-        rules: hostname and delimiter.
-    """
-
-    def __init__(
-        self, aliases: Aliases, users: Map | None, rules: Rules, *, implicit_detail: bool = False
-    ) -> None:
-        self._aliases = aliases
-        self._users = users
-        self._implicit = implicit_detail
-        self._rules = rules
-
-    def refusal(
-        self, address: str, *, sender: bool, trace: Trace | None = None
-    ) -> Steps[Verdict | None]:
-        """Return why a local address cannot be accepted, None where it exists.
-
-        Args:
-            address: of a local domain.
-            sender: it is an envelope's sender, whose aliases are not expanded.
-            trace: told of every lookup.
-        """
-        try:
-            if sender:
-                exists = (yield from self._aliases.find(address, trace)) is not None
-            else:
-                # What cannot be expanded is refused now, while somebody is there to be told.
-                exists, _ = yield from self._aliases.resolve(address, trace)
-        except AliasError as error:
-            return Verdict(accept=False, code=error.code, status=error.status, text=error.text)
-        if exists:
-            return None
-        box = _parse(address)
-        if box is not None and fold(box.local) == POSTMASTER:
-            return None
-        if box is not None and self._users is not None:
-            keys = address_keys(
-                str(box),
-                delimiter=self._rules.delimiter,
-                implicit_detail=self._implicit,
-                local_part=True,
-                hostname=self._rules.hostname,
-            )
-            user = yield from find(self._users, keys, trace)
-            if user is not None and user.unsure:
-                return Verdict(
-                    accept=False,
-                    code=451,
-                    status="4.3.0",
-                    text="local users cannot be looked up now",
-                )
-            if user is not None:
-                return None
-        return _UNKNOWN_SENDER if sender else _UNKNOWN_RCPT
+@lru_cache(maxsize=64)  # long lists are the ones that cost
+def _members_of(value: str, domain: str) -> tuple[str, ...] | None:
+    """Return the addresses of a value; see ``read_value``."""
+    members = read_value(value, domain)
+    return None if members is None else tuple(members)
 
 
-def _parse(address: str) -> Mailbox | None:
+def parse_local(address: str) -> Mailbox | None:
     """Return an address in parts, its domain in A-labels; None for what is no address."""
     try:
         box = parse_mailbox(address, utf8=True)

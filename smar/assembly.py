@@ -16,7 +16,7 @@ from libsmx.errors import EX_CONFIG, ConfigError, StartError
 from libsmx.opttab import SmarConf
 from libsmx.process import Context
 from smar.access import AccessMap
-from smar.aliases import Aliases, LocalUsers
+from smar.aliases import Aliases
 from smar.aliases import Rules as AliasRules
 from smar.connect import Connect
 from smar.dnsbl import Blacklist, Blacklists
@@ -27,12 +27,13 @@ from smar.mapbook import MapBook
 from smar.nameservice import start_flights, this_site
 from smar.route import Router
 from smar.tryout import Tryout
+from smar.users import LocalUsers
 from smar.verdict import Checks
 
 MAX_TABLE = 64 << 20
 """Largest mailertable read, bytes."""
 MAX_ODD = 100
-"""Most entries that cannot be obeyed told for one content of a map; the rest is silent."""
+"""Most entries that cannot be obeyed told in the life of the process; the rest is silent."""
 
 
 @attrs.frozen

@@ -17,7 +17,7 @@ import attrs
 from libsmx.address import AddressError, parse_mailbox
 from libsmx.idn import to_a_labels
 from libsmx.wire import MAX_TARGETS, Route, Target
-from smar.aliases import AliasError, Aliases
+from smar.aliases import MAX_BYTES, AliasError, Aliases
 from smar.mailertable import (
     SMTP_PORT,
     Entry,
@@ -124,7 +124,7 @@ class Router:
             ]
         )
         by_key = dict(zip(distinct, found, strict=True))
-        return [by_key[key] for key in keys]
+        return _fitting([by_key[key] for key in keys])
 
     def _may_stand_for_others(self, rcpt: str, domain: str | None) -> bool:
         if self._aliases is None or domain is None:
@@ -218,6 +218,23 @@ class Router:
             return _Found([], [], Failure(Problem.LOOKUP, host.name, addresses.failed))
         missing = Problem.NO_HOST if found.implicit else Problem.UNUSABLE
         return _Found([], [], Failure(missing, host.name))
+
+
+def _fitting(routes: list[Route]) -> list[Route]:
+    """Return routes that fit into one answer; lists beyond that have to wait for another."""
+    size = sum(len(one) for route in routes for one in route.expand)
+    if size <= MAX_BYTES:
+        return routes
+    kept, size = [], 0
+    for route in routes:
+        mine = sum(len(one.encode()) for one in route.expand)
+        if size and mine and size + mine > MAX_BYTES:
+            text = "too many members of lists at a time"
+            kept.append(Route(dest=route.dest, targets=[], code=451, status="4.3.2", text=text))
+        else:
+            size += mine
+            kept.append(route)
+    return kept
 
 
 def _fixed_route(entry: Entry) -> Route:

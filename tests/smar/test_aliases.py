@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from libsmx.maptext import fold
-from smar.aliases import AliasError, Aliases, Expansion, LocalUsers, Rules
 from libsmx.aliasvalue import read_value, replace_macros
+from libsmx.maptext import fold
+from smar.aliases import AliasError, Aliases, Expansion, Rules
 from smar.maps import RemoteMap, map_and_key, map_answer
 from smar.records import Answer, Outcome
+from smar.users import LocalUsers
 from tests.smar.zone import Zone
 
 HOST = "gw.my.dom"

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from libsmx.errors import StoreError
-from libsmx.rcb import encode
+from libsmx.rcb import MAX_FRAME, encode
 from libsmx.wire import MAX_TARGETS, RouteAnswer, Target
 from smar.aliases import Aliases, Rules
 from smar.mailertable import MapMailertable, read_mailertable
@@ -432,3 +432,16 @@ def test_a_trace_tells_every_lookup_of_an_alias():
         "  a@x.y",
         "  b@x.y",
     ]
+
+
+def test_answer_with_large_lists_fits_into_a_frame():
+    """A list alone has its bound; of several together the last ones wait."""
+    part = " ".join(f"<{'u' * 180}{{0}}-{n}@example.org>" for n in range(300))
+    entries = {f"p{k}": part.format(k) for k in range(60)}
+    entries |= {f"list{k}": " ".join(f"<p{n}@loc.al>" for n in range(30)) for k in range(8)}
+    entries["huge"] = " ".join(f"<p{n}@loc.al>" for n in range(60))
+    made = alias_router(entries)
+    found = Zone().drive(made.routes([*(f"list{k}@loc.al" for k in range(8)), "huge@loc.al"]))
+    assert len(encode(RouteAnswer(routes=found))) < MAX_FRAME
+    assert [route.code for route in found] == [0] + [451] * 7 + [550]
+    assert len(found[0].expand) == 30 * 300
