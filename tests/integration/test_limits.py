@@ -13,7 +13,7 @@ from tests.system import free_port, wait_for
 
 def connect(system):
     """Connect and return (socket, first line)."""
-    sock = socket.create_connection(("127.0.0.1", system.port))
+    sock = socket.create_connection(("127.0.0.1", system.port), 60)
     return sock, sock.makefile("rb").readline()
 
 
