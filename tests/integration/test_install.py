@@ -262,7 +262,58 @@ def test_a_second_installation_overwrites_nothing(place):
     conf.write_text(before)
 
 
+WRITERS = {
+    "": set(),
+    "0": {"smxs", "smxq"},
+    "F": {"smxs", "smxq"},
+    "defedb": {"smxq"},
+    "ibdb": {"smxq"},
+    "ibdb/ibdb": {"smxq"},
+    "qmsmar": {"smxq", "smxm", "smxs"},  # smxs and smxq are in group smxm, as the README has it
+    "qmsmtpc": {"smxq", "smxc", "smxs"},  # smxs is in group smxc
+    "qmsmtps": {"smxq", "smxs"},
+    "smtps": {"smxs"},
+    "qmgrctl": {"smxq"},
+    "../etc": set(),
+    "../etc/smx.conf": {"smx"},
+    "../etc/mt": {"smxm"},
+    "../log": set(),
+    "../log/mcp.log": set(),
+    "../log/qmgr.log": {"smxq"},
+    "../log/smar.log": {"smxm"},
+    "../log/smtpc.log": {"smxc"},
+    "../log/smtps.log": {"smxs"},
+    "../usr/sbin/mcp": set(),
+    "../usr/libexec/smx/qmgr": set(),
+    "../usr/lib/smx/venv/bin": set(),
+}
+"""Path below the queue directory -> users who may write there."""
+
+
 @pytest.mark.slow
+@pytest.mark.covers("X019", "X049", "X053", "X054", "X057", "X058", "X059", "X060", "X061")
+def test_nobody_writes_what_is_not_his_own(place):
+    top, _env = place
+    users = ("smxs", "smxq", "smxc", "smxm", "smx", "nobody")
+    for user in users:
+        paths = [str(top / "spool" / path) for path in WRITERS]
+        code = f"for path in {' '.join(paths)}; do test -w $path && echo $path; done; true"
+        done = subprocess.run(
+            ["setpriv", f"--reuid={user}", f"--regid={pwd.getpwnam(user).pw_gid}", "--init-groups",
+             "sh", "-c", code],
+            capture_output=True, text=True, check=True, cwd="/",
+        )  # fmt: skip
+        wanted = {path for path, writers in WRITERS.items() if user in writers}
+        assert set(done.stdout.split()) == {str(top / "spool" / path) for path in wanted}, user
+    privileged = [
+        path for path in (top / "usr").rglob("*")
+        if path.is_file() and not path.is_symlink() and path.stat().st_mode & 0o6000
+    ]  # fmt: skip
+    assert privileged == []
+
+
+@pytest.mark.slow
+@pytest.mark.covers("X024")
 def test_the_unit_is_installed_and_its_capabilities_are_enough(gateway, place):
     _port, sink, top = gateway
     unit = (top / "usr/lib/systemd/system/smx.service").read_text()

@@ -163,6 +163,12 @@ class TestAsRoot:
         _globals, sections = load_services(places["SMXCONFDIR"] + "/smx.conf")
         assert {s.keyword: s.conf.user for s in sections}["qmgr"] == "smxm"
 
+    @pytest.mark.covers("X038")
+    def test_configuration_is_roots_where_there_is_no_account_for_it(self, accounts, places):
+        done = script("sm.setup.sh", **places, SMXUSER="no-such-user", SMXGROUP="no-such-group")
+        assert done.returncode == 0, done.stderr
+        assert owner(places["SMXCONFDIR"] + "/smx.conf") == "root:root 644"
+
     @pytest.mark.covers("X044")
     def test_what_exists_is_left_as_it_is(self, installed):
         conf = Path(installed["SMXCONFDIR"]) / "smx.conf"
@@ -301,3 +307,12 @@ def test_number_of_a_dead_mcp_is_not_taken_for_another_process(instance):
     (Path(instance["SMXQDIR"]) / "mcp.pid").write_text(f"{os.getpid()}\n")
     assert script("mcp.sh", "status", **instance).returncode == 3
     assert script("mcp.sh", "stop", **instance).returncode == 0
+
+
+@pytest.mark.covers("X033")
+def test_help_of_make_names_its_switches():
+    done = subprocess.run(
+        ["make", "-C", str(MISC.parent), "help"], capture_output=True, text=True, check=True
+    )
+    for word in ("PREFIX=", "DESTDIR=", "SENDMAIL=", "SMTP_PORT=", "NEXTHOP=", "uninstall"):
+        assert word in done.stdout

@@ -9,6 +9,7 @@ from smxtools import eventpage
 from libsmx import createmap, smxconf, smxpasswd
 from libsmx.man import man_page
 from libsmx.submission import parse_arguments
+from libsmx.version import PRODUCT, VERSION
 from libsmx.wire_control import ACTIONS
 from qmgr import ctlargs
 from tests.system import ROOT
@@ -127,3 +128,22 @@ def test_options_that_the_documents_name_are_there():
         and not re.search(rf"^\|[^|]*`[^|]*{word}", foreign, re.MULTILINE)
     }
     assert not unknown
+
+
+@pytest.mark.covers("X484")
+def test_versions_are_named_as_the_changelog_says():
+    text = (ROOT / "misc/doc/changelog.md").read_text()
+    assert re.fullmatch(r"smX\.\d+\.\d+\.\d+\.\d+", PRODUCT)
+    assert PRODUCT == f"smX.{VERSION}"
+    assert "smX.a.b.c.d" in text
+    assert f"\n## {VERSION}" in text
+
+
+@pytest.mark.covers("X068")
+def test_variables_of_the_tests_are_documented():
+    used = set()
+    for path in (ROOT / "tests").rglob("*.py"):
+        used |= set(re.findall(r"environ[^\n]{0,6}\"(SMX?_[A-Z_]+)\"", path.read_text()))
+    told = (ROOT / "misc/doc/hacking.md").read_text()
+    assert len(used) > 2
+    assert not {name for name in used if f"`{name}" not in told}
