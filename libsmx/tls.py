@@ -18,12 +18,11 @@ from datetime import UTC, datetime
 
 import attrs
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.hashes import SHA256
 from OpenSSL import SSL
 from OpenSSL._util import lib  # for one fact that pyOpenSSL keeps to itself, see below
 
-from libsmx.tlscontext import TlsContext, read_cert, words_of
+from libsmx.tlscontext import UNREADABLE, TlsContext, read_cert, words_of
 from libsmx.tlsfacts import TlsError, TlsFacts, is_address
 
 _RECORD = 16 * 1024
@@ -158,7 +157,7 @@ class TlsMachine:
             raise TlsError(words_of(error)) from error
         try:
             self.facts = self._find_facts()
-        except (ValueError, UnsupportedAlgorithm) as error:
+        except UNREADABLE as error:
             raise TlsError("the peer's certificate cannot be read") from error
         return True
 

@@ -26,6 +26,11 @@ from OpenSSL import SSL, crypto
 from libsmx.tlsfacts import PeerCert, TlsFileError, encode_dn
 
 MIN_VERSIONS = {"tlsv1.2": SSL.TLS1_2_VERSION, "tlsv1.3": SSL.TLS1_3_VERSION}
+UNREADABLE = (
+    ValueError, TypeError, OverflowError, UnsupportedAlgorithm, x509.InvalidVersion,
+    x509.DuplicateExtension, x509.UnsupportedGeneralNameType,
+)  # fmt: skip
+"""What reading a certificate raises that OpenSSL takes and that is none: strangers send such."""
 _MAX_REMEMBERED = 10_000
 """Most verified client certificates that a server remembers for resumed sessions."""
 _MAX_PEM = 1 << 20
@@ -228,11 +233,11 @@ def read_cert(cert: x509.Certificate) -> PeerCert:
         dns = names.get_values_for_type(x509.DNSName)
         ips = [str(ip) for ip in names.get_values_for_type(x509.IPAddress)]
         emails = names.get_values_for_type(x509.RFC822Name)
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+    except (x509.ExtensionNotFound, *UNREADABLE):
         pass  # strangers' certificates may hold anything
     try:
         key = cert.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    except (ValueError, UnsupportedAlgorithm):
+    except UNREADABLE:
         key = b""
     subject, issuer = _components(cert, "subject"), _components(cert, "issuer")
     cns = [value for name, value in subject if name == b"CN"]
@@ -259,5 +264,5 @@ def _components(cert: x509.Certificate, which: str) -> list[tuple[bytes, bytes]]
             )
             for one in name
         ]
-    except ValueError:
+    except UNREADABLE:
         return []

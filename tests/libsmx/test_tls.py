@@ -1,11 +1,14 @@
 """TLS over memory: handshakes, verdicts on certificates, resumption, faults."""
 
+import base64
 import datetime
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from libsmx.log import NullLog
@@ -149,6 +152,47 @@ def test_rubbish_in_the_stream_ends_it(rubbish):
     pair = Pair(*CONTEXTS).shake()
     with pytest.raises(TlsError):
         feed(pair.server, rubbish * 600)
+
+
+@pytest.mark.filterwarnings("ignore:Parsed a")
+@given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=3))
+@example([(12, 5)])  # a version that there is not
+def test_no_certificate_breaks_a_server_or_is_believed(changes):
+    der = bytearray(CLIENT["der"])
+    for at, value in changes:
+        der[at % len(der)] = value
+    if der == CLIENT["der"]:
+        return
+    text = base64.encodebytes(bytes(der))
+    CLIENT["path"].write_bytes(
+        b"-----BEGIN CERTIFICATE-----\n" + text + b"-----END CERTIFICATE-----\n"
+    )
+    try:
+        client = client_context(cert=str(CLIENT["path"]), key=CLIENT["key"])
+    except TlsFileError:
+        return  # OpenSSL itself does not send it
+    try:
+        facts = Pair(CLIENT["server"], client).shake().server.facts
+    except TlsError:
+        return
+    signed = slice(4, 4 + CLIENT["signed"])
+    if der[signed] != CLIENT["der"][signed]:
+        assert facts is None or not facts.verified
+
+
+CLIENT = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _client(ca, mx, tmp_path_factory):
+    cert, key = ca.issue("client.test", names=("client.test", "192.0.2.1", "a@client.test"))
+    loaded = x509.load_pem_x509_certificate(Path(cert).read_bytes())
+    der = loaded.public_bytes(Encoding.DER)
+    path = tmp_path_factory.mktemp("bad") / "bad.pem"
+    server = server_context(mx, ca_file=str(ca.file))
+    CLIENT.update(
+        der=der, signed=len(loaded.tbs_certificate_bytes), key=key, path=path, server=server
+    )
 
 
 def test_the_end_is_told(mx):
