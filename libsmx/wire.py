@@ -175,6 +175,9 @@ class Target:
     address: Address
     """IPv4 or IPv6 address in text form; empty: the LMTP socket that smtpc is configured with."""
     port: Annotated[int, Meta(ge=0, le=65535)]
+    rank: Annotated[int, Meta(ge=0, le=100_000)] = 0
+    """Equal for addresses that are as good as each other (MX preference), the best come first;
+    0: nothing is known of it."""
 
 
 @attrs.frozen(kw_only=True)

@@ -15,6 +15,7 @@ Source: SPEC rows X016, X187-X190, X195; architecture.md; I5.
 
 from collections import OrderedDict, deque
 from collections.abc import Iterable
+from itertools import takewhile
 
 import attrs
 
@@ -39,6 +40,21 @@ class Round:
     """Idle sessions to be closed, to make room."""
     blocked: list[Destination] = attrs.field(factory=list)
     """Destinations none of whose addresses may be tried now."""
+
+
+def equals(targets: list[Target]) -> list[Target]:
+    """Return the addresses that are as good as the first one."""
+    rank = targets[0].rank
+    return list(takewhile(lambda target: target.rank == rank > 0, targets)) or targets[:1]
+
+
+def first_to(host: Host, targets: list[Target]) -> list[Target]:
+    """Return addresses to try with that of a host first, if it is as good as the first one."""
+    key = host.key
+    if (targets[0].address, targets[0].port) == key or not targets[0].rank:
+        return targets
+    mine = [target for target in equals(targets) if (target.address, target.port) == key]
+    return mine + [target for target in targets if target not in mine]
 
 
 class Scheduler:
@@ -138,7 +154,7 @@ class Scheduler:
         if dest.sessions >= max(self.turns.free, 1):
             self._starve(dest)
             return None
-        host = self._occ.host((targets[0].address, targets[0].port), now_s)
+        host = self._roomiest(targets, now_s)
         if host.open >= host.allowed and not self._end_idle_of(host, done):
             dest.queued = True
             host.parked.append(dest)
@@ -155,6 +171,20 @@ class Scheduler:
         if host.open < host.allowed:
             self._wake(host)
         return session
+
+    def _roomiest(self, targets: list[Target], now_s: float) -> Host:
+        """Return the first address with room among those as good as the first one, else that one.
+
+        A worse address is for when the better ones fail, not for when they are busy.
+        """
+        first = self._occ.host((targets[0].address, targets[0].port), now_s)
+        if first.open < first.allowed:
+            return first
+        for target in equals(targets)[1:]:
+            host = self._occ.host((target.address, target.port), now_s)
+            if host.open < host.allowed:
+                return host
+        return first
 
     def _starve(self, dest: Destination) -> None:
         dest.queued = True
@@ -197,7 +227,7 @@ class Scheduler:
         dest.debt = dest.debt + extra if dest.waiting else 0
         session.streak += 1 + extra
         self._last_id += 1
-        targets = self._usable(dest, now_s) or dest.targets
+        targets = first_to(session.host, self._usable(dest, now_s) or dest.targets)
         slow = session.host.slow
         session.delivery = Delivery(
             self._last_id, session, group.ta, group.rcpts, targets, now_s, retry, slow

@@ -4,7 +4,10 @@ from collections import Counter
 
 import pytest
 
+from libsmx.wire import Route, Target
 from qmgr.limits import Limits
+from qmgr.places import Host
+from qmgr.sched import first_to
 from tests.qmgr.world import DEAD, OK, World, envelope
 
 QUIET = Limits(retry_min_s=900, retry_max_s=14_400)
@@ -257,3 +260,53 @@ def test_a_host_that_became_fast_is_slow_no_more():
         world.submit(["u@x.org"])
         world.settle()
     assert not host.slow
+
+
+def exchangers(*ranks):
+    """A route to hosts of these ranks: mx0, mx1 ..."""
+    return Route(
+        dest="x",
+        targets=[
+            Target(host=f"mx{n}", address=f"ip-mx{n}", port=25, rank=rank)
+            for n, rank in enumerate(ranks)
+        ],
+    )
+
+
+def opened_at(world):
+    """Sessions that each address has."""
+    hosts = world.core.dispatch.occ.hosts()
+    return {host.key[0].removeprefix("ip-"): host.open for host in hosts if host.open}
+
+
+@pytest.mark.covers("X188", "X195")
+@pytest.mark.parametrize(
+    ("ranks", "expected"),
+    [
+        ((1, 1, 2), {"mx0": 2, "mx1": 2}),
+        ((1, 2, 2), {"mx0": 2}),
+        ((0, 0), {"mx0": 2}),
+        ((3, 3, 3), {"mx0": 2, "mx1": 2, "mx2": 2}),
+    ],
+)
+def test_mail_beyond_a_window_goes_to_exchangers_that_are_as_good(ranks, expected):
+    world = World(Limits(out_initial_connections=2, out_max_connections=2))
+    world.routes["x.org"] = exchangers(*ranks)
+    for n in range(8):
+        world.submit([f"u{n}@x.org"])
+    route_all(world)
+    assert opened_at(world) == expected
+    for effect in world.deliveries.values():
+        tried = [target.host for target in effect.delivery.targets]
+        assert tried[0] == effect.delivery.session.host.key[0].removeprefix("ip-")
+        assert sorted(tried) == [f"mx{n}" for n in range(len(ranks))], "the others come after it"
+    world.settle()
+    assert len(world.delivered) == 8
+    world.check()
+
+
+def test_a_worse_address_stays_behind_the_better_ones():
+    targets = exchangers(1, 1, 2).targets
+    assert first_to(Host(("ip-mx1", 25), 1, 0.0), targets)[0].host == "mx1"
+    assert first_to(Host(("ip-mx2", 25), 1, 0.0), targets) == targets
+    assert first_to(Host(("elsewhere", 25), 1, 0.0), targets) == targets
