@@ -6,12 +6,17 @@ client is cut off. Nothing is kept but what may be part of the end of data or of
 Source: RFC 5321 4.1.1.4, 6.3, RFC 1870, RFC 3030; SPEC rows X378, X379.
 """
 
+import re
+
 from libsmx import reply
 from libsmx.lines import DataReader, LineFault
 from libsmx.opttab import SmtpsConf
 from libsmx.reply import Reply
 
 _RECEIVED = b"\r\nreceived:"
+_FIELD_RE = re.compile(rb"[!-9;-~]+[ \t]*:")
+_MAX_NAME = 998
+"""Bytes in which the name of the first field must end (RFC 5322 2.1.1)."""
 DRAIN = 4
 """Times max_size that a client may send before it is cut off instead of being told 552."""
 
@@ -24,6 +29,7 @@ class HeaderWatch:
         fields: fields so far; a line that is none counts as one.
         size: bytes so far.
         in_header: the header is not over.
+        plain: what came first is no field, so there is no header but only text.
     """
 
     def __init__(self) -> None:
@@ -31,12 +37,16 @@ class HeaderWatch:
         self.fields = 0
         self.size = 0
         self.in_header = True
+        self.plain = False
+        self._first: bytes | None = b""
         # The header begins at the beginning of a line.
         self._carry = b"\r\n"
         self._before = b"\r\n"
 
     def feed(self, content: bytes) -> None:
         """Look at the next piece of content."""
+        if self._first is not None:
+            self._look_at_first(content)
         carried = len(self._carry)
         text = self._carry + content.lower()
         end = text.find(b"\r\n\r\n")
@@ -48,6 +58,15 @@ class HeaderWatch:
         self._count_fields(content if end < 0 else content[: max(0, end + 2 - carried)])
         # One byte short of the field name: what was counted is not counted again.
         self._carry = text[1 - len(_RECEIVED) :]
+
+    def _look_at_first(self, content: bytes) -> None:
+        """Tell by its first line whether a message has a header."""
+        line = (self._first or b"") + content[:_MAX_NAME]
+        if len(line) < _MAX_NAME and b"\n" not in line:
+            self._first = line
+            return
+        self._first = None
+        self.plain = _FIELD_RE.match(line) is None
 
     def _count_fields(self, piece: bytes) -> None:
         """Count line beginnings that are no continuation."""
@@ -145,6 +164,8 @@ class Content:
         header, conf = self._header, self._conf
         if header.hops > conf.max_hops:
             return reply.TOO_MANY_HOPS
+        if header.plain:
+            return None
         if header.size > conf.max_header_size * 1024:
             return reply.BIG_HEADER.fill(conf.max_header_size * 1024)
         if header.fields > conf.max_header_fields:

@@ -63,6 +63,12 @@ class Draft:
             at = end
         self._gap = data[at : at + 2] if data[at : at + 2] == b"\r\n" else b""
         self.body_at = at + len(self._gap)
+        self._ended = bool(self._gap) or data.find(b"\r\n", at) >= 0
+
+    @property
+    def ended(self) -> bool:
+        """True where data held the whole header: what follows is surely no more of it."""
+        return self._ended
 
     def shown(self) -> Iterator[tuple[str, str]]:
         """Yield name and value of the fields that filters see."""

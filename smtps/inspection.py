@@ -61,7 +61,7 @@ class Inspection:
             self._fd = os.open(self._file.path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise StoreError(f"{self._file.path}: cannot be read: {error.strerror}") from error
-        self._draft = Draft(_read_header(self._fd), self._inspect.head)
+        self._draft = _read_header(self._fd, self._inspect.head)
         self._start, self._end = self._draft.body_at, self._file.size
         return self
 
@@ -242,14 +242,15 @@ def _is_done(machine: Filter) -> bool:
     return machine.idle or machine.said != Said()
 
 
-def _read_header(fd: int) -> bytes:
-    """Return the beginning of a file with its header, at least."""
+def _read_header(fd: int, head: int) -> Draft:
+    """Return the header of a content file; no more of it is read than a block beyond."""
     data = b""
-    while block := os.pread(fd, _BLOCK, len(data)):
+    while True:
+        block = os.pread(fd, _BLOCK, len(data))
         data += block
-        if b"\r\n\r\n" in data[-len(block) - 4 :]:
-            break
-    return data
+        draft = Draft(data, head)
+        if draft.ended or not block:
+            return draft
 
 
 def _change_header(draft: Draft, packet: Packet, blank: str) -> None:

@@ -1,5 +1,6 @@
 """Content, hops, the Received: field and what policy derives from options."""
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +33,27 @@ def test_content_that_is_refused_is_not_given_out():
     assert content.refusal is not None
     assert content.feed(b".\r\nQUIT\r\n") == (b"", True, b"QUIT\r\n")
     assert not content.endless
+
+
+@pytest.mark.parametrize("step", [1, 7, 100_000])
+def test_header_limits_hold_exactly(step):
+    conf = attrs.evolve(SmtpsConf(), max_header_size=1, max_header_fields=10)
+
+    def refusal(text):
+        content = Content(0, conf)
+        for at in range(0, len(text), step):
+            content.feed(text[at : at + step])
+        return content.refusal
+
+    fields = b"A: b\r\n c\r\n" * 10
+    assert refusal(fields + b"\r\n" + b"X: y\r\n" * 50 + b".\r\n") is None
+    assert refusal(b"B:\r\n" + fields + b"\r\n.\r\n").text == "Header has more than 10 fields"
+    size = b"A: " + b"x" * 1019 + b"\r\n"
+    assert refusal(size + b"\r\nbody\r\n.\r\n") is None
+    assert refusal(b"A:" + size + b"\r\n.\r\n").text == "Header is larger than 1024 bytes"
+    # A message that begins with no field is text from the beginning.
+    assert refusal(b"hello\r\n" * 2000 + b".\r\n") is None
+    assert refusal(b"hello: x\r\n" * 2000 + b".\r\n") is not None
 
 
 @pytest.mark.covers("X001", "X107")
