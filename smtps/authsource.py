@@ -17,6 +17,7 @@ import trio
 from libsmx.clock import Clock
 from libsmx.errors import EX_CONFIG, StartError
 from libsmx.log import Log
+from libsmx.logtab import CONFIG_WARNING
 from libsmx.opt_auth import SmtpsAuthConf
 from libsmx.options import own_rows
 from libsmx.sasl import TRAITS, SaslError, salt_password
@@ -78,6 +79,9 @@ class AuthSource:
             self._server = AuthServer(conf.dovecot_socket, log, self._offer)
         else:
             self._load(at_start=True)
+            if conf.trusted_mechs and not policy.auth_mechanisms:
+                text = f"there is no {conf.credentials_file}: AUTH is not offered"
+                log.emit(CONFIG_WARNING, text=f"auth.trusted_mechs: {text}")
         for name in conf.trusted_mechs:
             self._warn_unknown("trusted_mechs", name)
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from libsmx.clock import SystemClock
 from libsmx.errors import StartError
 from libsmx.log import NullLog
+from libsmx.logtab import CONFIG_WARNING
 from libsmx.opt_auth import SmtpsAuthConf
 from libsmx.opttab import SmtpsConf
 from libsmx.saslkeys import KeyTable, UserKeys, derive_scram, format_keys
@@ -223,7 +224,7 @@ class Clock(SystemClock):
         return self.now_s
 
 
-def make_source(tmp_path, clock=None, **options):
+def make_source(tmp_path, clock=None, log=None, **options):
     conf = attrs.evolve(
         SmtpsAuthConf(),
         credentials_file=options.pop("credentials_file", str(tmp_path / "smtps_passwd")),
@@ -231,7 +232,7 @@ def make_source(tmp_path, clock=None, **options):
         **options,
     )
     policy = Policy(attrs.evolve(SmtpsConf(), auth=conf), "mx.test")
-    return policy, AuthSource(policy, str(tmp_path), NullLog(), clock or SystemClock())
+    return policy, AuthSource(policy, str(tmp_path), log or NullLog(), clock or SystemClock())
 
 
 def put(path, text):
@@ -239,9 +240,16 @@ def put(path, text):
     path.chmod(0o600)
 
 
-async def test_without_a_file_there_is_no_auth(tmp_path):
-    policy, _ = make_source(tmp_path)
+@pytest.mark.covers("X026")
+async def test_without_a_file_there_is_no_auth_and_asking_for_it_is_reported(tmp_path):
+    log = NullLog()
+    policy, _ = make_source(tmp_path, log=log)
     assert policy.auth_mechanisms == ()
+    assert not log.records
+    make_source(tmp_path, log=log, trusted_mechs=("PLAIN",))
+    ((event, fields),) = log.records
+    assert event is CONFIG_WARNING
+    assert fields["text"].endswith("smtps_passwd: AUTH is not offered")
 
 
 async def test_a_file_that_was_named_must_be_there_and_right(tmp_path):
