@@ -65,9 +65,9 @@ def domain(mechanism):
     return f"{mechanism.lower()}.example"
 
 
-def mechanism_of(log, sender):
-    """The mechanism that Postfix saw for the user of a sender's domain."""
-    return re.findall(rf"sasl_method=(\S+), sasl_username={sender}\b", log)
+def mechanisms_of(log, user):
+    """The mechanisms by which Postfix saw a user log in."""
+    return sorted(re.findall(rf"sasl_method=(\S+), sasl_username={user}$", log, re.MULTILINE))
 
 
 @pytest.mark.covers("X017")
@@ -75,15 +75,15 @@ def test_each_sender_logs_in_at_the_smart_host_as_the_file_says(smx):
     need("postfix", "postfix")
     dovecot = need("dovecot", "dovecot-lmtpd")
     place = reachable_dir()
-    user = unprivileged_user()
+    owner = unprivileged_user()
     server = None
     try:
         for name in ("run", "state"):
             (place / name).mkdir()
-            shutil.chown(place / name, user)
+            shutil.chown(place / name, owner)
         users = [one.lower() for one in MECHANISMS]
         (place / "passwords").write_text("".join(f"{one}:{{PLAIN}}pw of {one}\n" for one in users))
-        (place / "dovecot.conf").write_text(DOVECOT.format(dir=place, user=user))
+        (place / "dovecot.conf").write_text(DOVECOT.format(dir=place, user=owner))
         server = subprocess.Popen([dovecot, "-F", "-c", place / "dovecot.conf"])
         wait_for("Dovecot", lambda: server.poll() is not None or (place / "auth").exists())
         authority = Authority(place)
@@ -95,7 +95,7 @@ def test_each_sender_logs_in_at_the_smart_host_as_the_file_says(smx):
         lines.append('127.0.0.1/@best.example plain "pw of plain"\n')
         lines.append('127.0.0.1/@wrong.example plain "pw of somebody else"\n')
         write_secret(place / "logins", "".join(lines).encode())
-        shutil.chown(place / "logins", user)
+        shutil.chown(place / "logins", owner)
         port = free_port()
         extra = POSTFIX.format(dir=place, cert=cert)
         with Sink() as last, Postfix(place / "postfix", port, last.address, extra=extra) as hop:
@@ -122,12 +122,16 @@ def test_each_sender_logs_in_at_the_smart_host_as_the_file_says(smx):
                     and any("rcpt_failed" in line for line in system.log("smtpc"))
                 ),
             )
-            log = (hop.dir / "log/mail.log").read_text()
-            for one in MECHANISMS[1:]:
-                assert mechanism_of(log, one.lower()) == [one]
-            assert sorted(mechanism_of(log, "plain")) == ["PLAIN", "SCRAM-SHA-256"]
-            (waiting,) = [line for line in system.log("smtpc") if "status=4.7.8" in line]
-            assert "535" in waiting
+            seen = {one.lower(): [one] for one in MECHANISMS} | {
+                "plain": ["PLAIN", "SCRAM-SHA-256"]
+            }
+            log = hop.dir / "log/mail.log"  # another process writes it
+            wait_for(
+                "the log of Postfix",
+                lambda: {user: mechanisms_of(log.read_text(), user) for user in users} == seen,
+            )
+            waiting = [line for line in system.log("smtpc") if "status=4.7.8" in line]
+            assert all("535" in line for line in waiting)
             assert "somebody" not in "".join(system.log("smtpc"))
     finally:
         if server is not None:

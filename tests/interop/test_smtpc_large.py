@@ -9,8 +9,8 @@ from tests.sink import Sink
 
 pytestmark = pytest.mark.slow
 LINE = "x" * 70 + "\r\n"
-SIZE = 32 << 20
-SPARE_KB = 12 << 10
+SIZE = 20 << 20
+SPARE_KB = 8 << 10
 """Far below the size of the message, far above what a block and its copies take."""
 
 
