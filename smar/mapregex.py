@@ -77,7 +77,7 @@ class RegexTable:
         self._states: dict[frozenset[int], _State] = {}
         starts = [_Parser(text, self._nodes).add(number) for number, text in enumerate(entries)]
         self._starts = frozenset(starts)
-        self._begin = self._state(self._close(starts, "^"))
+        self._begin = self._begin_state()
         self._restart = self._close(starts, "")
 
     def __len__(self) -> int:
@@ -108,7 +108,7 @@ class RegexTable:
         if self._cached >= MAX_CACHED:
             self._cached = 0
             self._states.clear()
-            self._begin = self._state(self._close(self._starts, "^"))
+            self._begin = self._begin_state()
             state = self._state(state.nodes)
         reached = [
             target
@@ -120,6 +120,11 @@ class RegexTable:
         state.then[char] = found
         self._cached += 1
         return found
+
+    def _begin_state(self) -> _State:
+        """Return the state before the key; if that is empty both its ends are here."""
+        nodes = self._close(self._starts, "^")
+        return _State(nodes, self._accepted(nodes), self._accepted(self._close(nodes, "^$")))
 
     def _state(self, nodes: frozenset[int]) -> _State:
         found = self._states.get(nodes)
@@ -133,7 +138,12 @@ class RegexTable:
         return min((n for at in nodes if (n := self._nodes[at].accepts) >= 0), default=-1)
 
     def _close(self, nodes: Iterable[int], where: str) -> frozenset[int]:
-        """Return the nodes that are reached without a character at a place (^, $ or inside)."""
+        """Return the nodes that are reached without a character.
+
+        Args:
+            nodes: where to begin.
+            where: the ends of the key that are here: ^, $, both or none.
+        """
         seen: set[int] = set()
         waiting = list(nodes)
         while waiting:
@@ -142,7 +152,7 @@ class RegexTable:
                 continue
             seen.add(number)
             node = self._nodes[number]
-            if node.test is None and node.when in ("", where):
+            if node.test is None and (not node.when or node.when in where):
                 waiting += node.then
         return frozenset(seen)
 

@@ -52,6 +52,11 @@ def test_what_makes_others_take_for_ever_is_read_once(pattern):
     assert RegexTable({f"/{pattern}/": "v"}).get("a" * 1000 + "c") is None
 
 
+@pytest.mark.parametrize("pattern", ["^$", "$^", "^", "$", "(^|$)*"])
+def test_an_empty_key_has_both_ends_in_one_place(pattern):
+    assert RegexTable({f"/{pattern}/": "v"}).get("") == "v"
+
+
 def test_the_memory_of_states_is_bounded(monkeypatch):
     monkeypatch.setattr(mapregex, "MAX_CACHED", 20)
     table = RegexTable({"/^[^@]+@spam/": "1", r"/\.example$/": "2"})
