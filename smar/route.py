@@ -33,6 +33,8 @@ from smar.site import Site
 from smar.trace import Trace
 
 MAX_DEST = 200
+RANKS, MAX_RANK = 1000, 100_000
+"""Ranks of targets that each host of an entry has, and all of them."""
 MAX_FIXED = 10_000
 """Most routes that are kept because they need no look-up."""
 MAX_TEXT = 300
@@ -172,8 +174,11 @@ class Router:
         else:
             parts = yield from together([self._host(host, entry.port) for host in entry.hosts])
         targets: dict[str, Target] = {}
-        for part in parts:
+        for number, part in enumerate(parts):
             for target in part.targets:
+                if number:  # the hosts of an entry are tried in their order
+                    rank = min(target.rank + number * RANKS, MAX_RANK) if target.rank else 0
+                    target = attrs.evolve(target, rank=rank)  # noqa: PLW2901
                 targets.setdefault(target.address, target)
         if targets:
             names = [name for part in parts for name in part.names]
@@ -207,8 +212,9 @@ class Router:
             if not found.groups:
                 return _Found([], [], Failure(Problem.SELF, host.name))
             names = found.names
+        ranks = {name: n for n, group in enumerate(found.groups, 1) for name in group}
         targets = [
-            Target(host=name, address=address, port=port)
+            Target(host=name, address=address, port=port, rank=ranks[name])
             for name in found.ordered(self._site.shuffle)
             for address in addresses.by_host.get(name, ())
         ]

@@ -219,8 +219,22 @@ def test_one_address_behind_two_names_is_tried_once():
         MX={"example.org": mx("10 a.x", "20 b.x")}, A={"a.x": "192.0.2.1", "b.x": "192.0.2.1"}
     )
     assert route("u@example.org", zone).targets == [
-        Target(host="a.x", address="192.0.2.1", port=25)
+        Target(host="a.x", address="192.0.2.1", port=25, rank=1)
     ]
+
+
+def test_exchangers_of_equal_preference_are_told_as_equal():
+    zone = Zone(
+        MX={"example.org": mx("10 a.x", "10 b.x", "20 c.x"), "second.org": mx("5 d.x")},
+        A={"a.x": "192.0.2.1 192.0.2.2", "b.x": "192.0.2.3", "c.x": "192.0.2.4",
+           "d.x": "192.0.2.5"},
+    )  # fmt: skip
+    ranks = [(t.host, t.rank) for t in route("u@example.org", zone).targets]
+    assert ranks == [("a.x", 1), ("a.x", 1), ("b.x", 1), ("c.x", 2)]
+    listed = route("u@other.org", zone, table="other.org second.org example.org\n").targets
+    assert [t.host for t in listed] == ["d.x", "a.x", "a.x", "b.x", "c.x"]
+    assert [t.rank for t in listed] == sorted(t.rank for t in listed)
+    assert listed[0].rank < listed[1].rank == listed[3].rank < listed[4].rank
 
 
 names = st.lists(st.text("ab.", min_size=1, max_size=90), min_size=1, max_size=8)
