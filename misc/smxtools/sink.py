@@ -21,6 +21,7 @@ from libsmx.address import AddressError, parse_path
 from libsmx.errors import EX_CANTCREAT, EX_OK, EX_UNAVAILABLE, EX_USAGE
 from libsmx.lines import DataReader, LineError, LineFault, LineReader
 from libsmx.reply import Reply
+from libsmx.version import PRODUCT
 from smxtools.maildir import Entry, make
 
 MAX_SESSIONS = 200
@@ -63,7 +64,7 @@ class Session:
 
     async def run(self) -> None:
         """Serve until the client leaves, is silent for long, or the sink stops."""
-        self._say(reply.GREETING.fill(self._sink.name))
+        self._say(reply.GREETING.fill(self._sink.name, PRODUCT))
         with trio.CancelScope() as scope:
             self._sink.idle.add(scope)
             try:
