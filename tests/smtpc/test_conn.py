@@ -12,7 +12,7 @@ from libsmx.envelope import DsnReport, ReportedRcpt
 from libsmx.ids import content_path, format_ta_id
 from libsmx.wire import Refusal, SessionEnd, SessionLost, Target
 from smtpc.content import BLOCK, SMALL
-from tests.smtpc.bench import Start, closed_port, outcomes
+from tests.smtpc.bench import Start, closed_port, outcomes, target
 from tests.smtpc.peer import Peer
 
 
@@ -397,3 +397,18 @@ async def test_lost_queue_manager_closes_idle_sessions_and_drops_late_results(tm
         bench.qmgr.posted.clear()
         await bench.deliver([other], da_sess=2)
         assert other.sessions == 1
+
+
+async def test_the_other_family_of_a_host_is_tried_before_the_next_host(tmp_path):
+    async with Start(tmp_path, prefer="inet") as bench:
+        try:
+            peer = await Peer().listen(bench.nursery, "::1", socket.AF_INET6)
+        except OSError:
+            pytest.skip("no IPv6 here")
+        other = await Peer().listen(bench.nursery)
+        six = target(peer)
+        four = attrs.evolve(six, address="127.0.0.66")  # nobody listens there
+        answer = await bench.deliver([six, four, target(other)])
+        assert answer.address == "::1"
+        assert [one.address for one in answer.attempts] == ["127.0.0.66"]
+        assert other.sessions == 0
