@@ -91,13 +91,15 @@ class TlsSource:
 
     def reload(self) -> None:
         """Read the files again if they changed; broken ones are logged and not used."""
-        if self._stamp == self._now():
+        stamp = self._now()
+        if self._stamp == stamp:
             return
         try:
             self._load()
         except TlsFileError as error:
-            # The stamp is kept as well: the same fault is told once.
-            self._stamp = self._now()
+            # The same fault is told once. The stamp is that of before the reading: what was
+            # written meanwhile is another change.
+            self._stamp = stamp
             self._log.emit(TLS_FILES_BAD, error=str(error))
 
     def _load(self) -> None:
