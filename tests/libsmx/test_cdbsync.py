@@ -132,3 +132,46 @@ def test_an_old_kernel_or_several_file_systems_rule_syncfs_out(tmp_path, monkeyp
     assert cdbsync._find_syncfs([str(tmp_path), "/proc"]) is None
     monkeypatch.setattr(os, "uname", lambda: Uname)
     assert cdbsync._find_syncfs([str(tmp_path)]) is None
+
+
+@pytest.mark.parametrize("beside", [False, True])
+async def test_a_directory_that_fails_blames_its_files_and_no_others(tmp_path, monkeypatch, beside):
+    disk = Disk(tmp_path, monkeypatch, [])
+    disk.syncer._choice = Choice(possible=False)
+    disk.syncer._beside = beside
+    disk.syncer._token = Now
+    synced, told = [], {}
+
+    def sync_directory(path):
+        synced.append(path)
+        if path == "bad":
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(cdbsync, "sync_directory", sync_directory)
+    names = {4: "good", 5: "bad", 6: "good", 7: "bad", 8: "other", 3: "other"}
+    disk.syncer._sync_batch(
+        [(fd, name, lambda error, fd=fd: told.update({fd: error})) for fd, name in names.items()]
+    )
+    assert sorted(synced) == ["bad", "good", "other"]
+    assert sorted(disk.single) == [3, 4, 5, 6, 7, 8]
+    assert sorted(fd for fd, error in told.items() if error is not None) == [3, 5, 7]
+    disk.syncer.stop()
+
+
+@pytest.mark.parametrize(("file_s", "beside"), [(0.0002, False), (0.1, True)])
+async def test_directories_are_synced_beside_the_files_once_the_disk_is_slow(
+    tmp_path, monkeypatch, file_s, beside
+):
+    disk = Disk(tmp_path, monkeypatch, [])
+    disk.syncer._choice = Choice(possible=False)
+    now = 0.0
+
+    def sync_file(fd):
+        nonlocal now
+        now += file_s
+
+    monkeypatch.setattr(cdbsync, "_sync_file", sync_file)
+    disk.syncer._mono = lambda: now
+    assert disk.run(range(4, 10)) == dict.fromkeys(range(4, 10))
+    assert disk.syncer._beside is beside
+    disk.syncer.stop()
