@@ -19,7 +19,6 @@ import trio
 
 from libsmx.address import AddressError, parse_mailbox
 from libsmx.cdb import CdbFile, CdbWriter
-from libsmx.envelope import MAX_RCPTS
 from libsmx.errors import StoreError
 from smtps.draft import Draft, LineEnds
 from smtps.effects import Inspect, Inspected, Said
@@ -29,6 +28,8 @@ from smtps.milterwire import CHUNK, MilterError, Packet
 
 _BLOCK = 256 * 1024
 _MAX_REASON = 128
+_MAX_ADDED = 1000
+"""Most recipients that filters may add, so that the envelope still fits one frame to qmgr."""
 
 
 class Inspection:
@@ -146,9 +147,9 @@ class Inspection:
         elif packet.command == b"-":
             self._deleted.add(mailbox)
             self._added = [one for one in self._added if one != mailbox]
-        else:
+        elif len(self._added) < _MAX_ADDED:
             self._added.append(mailbox)
-        if len(self._added) > MAX_RCPTS:
+        else:
             raise MilterError("too many recipients")
 
     def result(self, said: Said, fresh: CdbFile | None = None) -> Inspected:
