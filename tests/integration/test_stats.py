@@ -49,7 +49,7 @@ def test_top_shows_pictures_without_a_terminal(smx):
         system.send()
         sink.wait(1)
         text = system.ctl("top", "-n", "2", "-i", "0.2")
-    assert text.count("smx: normal") == 2
+    assert text.count("smx: ") == 2
     assert text.count("qmgr/0") == 2
     assert "per second: accepted" in text
     assert "\x1b" not in text
