@@ -52,7 +52,10 @@ def test_content_and_sockets_lie_where_smx_conf_says(smx):
             system.start()
             for path in names.values():
                 assert (elsewhere / path).is_socket()
-            system.ctl("suspend", "dest.example")
+            wait_for(
+                "a suspension",
+                lambda: "suspended" in system.ctl("suspend", "dest.example", check=False),
+            )
             system.send()
             assert len([path for path in (elsewhere / "cdb").rglob("*") if path.is_file()]) == 1
             assert system.contents() == []
