@@ -25,7 +25,7 @@ RCPT_REFUSED = event(
 )
 TA_ACCEPTED = event(
     "ta_accepted", 9, "A message is safe on disk and its client was told so.",
-    "ss_ta", "ss_sess", "client", "mail", "rcpts", "size",
+    "ss_ta", "ss_sess", "client", "client_name", "mail", "rcpts", "size",
 )  # fmt: skip
 TA_REFUSED = event(
     "ta_refused", 9, "A message was refused after its data began.",

@@ -250,6 +250,7 @@ class Intake:
             dialogue.record(
                 events.TA_ACCEPTED,
                 ss_ta=ta.ta_id,
+                client_name=dialogue.client_name,
                 mail=ta.sender,
                 rcpts=len(ta.rcpts),
                 size=ta.size,

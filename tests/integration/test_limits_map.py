@@ -41,7 +41,7 @@ def maps_read(system):
     return sum("map_read" in line for line in system.log("qmgr"))
 
 
-@pytest.mark.covers("X124", "X161", "X198", "X202", "X203", "X204", "X206", "X207")
+@pytest.mark.covers("X106", "X124", "X161", "X198", "X202", "X203", "X204", "X206", "X207")
 def test_the_map_limits_single_clients_and_is_read_again_on_sighup(smx):
     system = smx(mt="")
     make_map(system, "icr:127.0.0 4\nicr:127.0.0.1 1000\nicm:127.0.1 1\n")

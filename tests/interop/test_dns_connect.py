@@ -90,13 +90,18 @@ def test_clients_are_judged_by_their_names_and_by_the_lists(system):
         assert (found // 100, told in text) == (code, True), (client, found, text)
 
 
-@pytest.mark.covers("X292", "X466")
+@pytest.mark.covers("X292", "X466", "X481")
 @pytest.mark.slow
 def test_name_is_recorded_and_bad_mail_hosts_are_refused(system):
     assert verdict(system, "127.0.0.1", "a@bad.conn.test")[1].endswith("bad host")
     system.send(sender="a@client.conn.test")
     (message,) = system.sink.wait(1)
     assert b"client.conn.test" in message.data.split(b"\r\n\r\n")[0].replace(b"a@client", b"")
+    (line,) = wait_for(
+        "the line of the accepted message",
+        lambda: [line for line in system.log("smtps") if "ta_accepted" in line],
+    )
+    assert "client=127.0.0.1 client_name=client.conn.test " in line
 
 
 @pytest.mark.slow

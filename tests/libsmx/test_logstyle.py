@@ -45,7 +45,7 @@ def sample(event, **changes):
     ("event", "changes", "wanted"),
     [
         (smtps.events.TA_ACCEPTED,
-         {"ss_ta": "S01", "client": "192.0.2.1", "mail": "<a@b.example>"},
+         {"ss_ta": "S01", "client": "192.0.2.1", "client_name": "", "mail": "<a@b.example>"},
          [("", "S01: client=unknown[192.0.2.1]"),
           ("qmgr", "S01: from=<a@b.example>, size=1234, nrcpt=2 (queue active)")]),
         (smtps.events.RCPT_REFUSED,
