@@ -119,7 +119,7 @@ def measure(base, count, messages, source, sink_program):
         system.start()
         figures = {"made_s": made_s, "start_s": time.monotonic() - begin}
         (_, qmgr), = system.pids("qmgr")  # fmt: skip
-        rates = []
+        rates, accepted = [], []
         for number in (messages // 10, messages, messages, messages):
             begin = time.monotonic()
             subprocess.run(
@@ -127,9 +127,11 @@ def measure(base, count, messages, source, sink_program):
                  "-f", "a@client.example", "-t", "b@good.example", f"127.0.0.1:{server.port}"],
                 check=True,
             )  # fmt: skip
+            accepted.append(number / (time.monotonic() - begin))
             sink.wait_for(number)
             rates.append(number / (time.monotonic() - begin))
         figures["relay_rate"] = statistics.median(rates[1:])
+        figures["accept_rate"] = statistics.median(accepted[1:])
         figures["qmgr_mb"] = memory_mb(qmgr)
         figures["status_s"] = seconds(lambda: system.ctl("status"))
         if count:
@@ -142,6 +144,13 @@ def measure(base, count, messages, source, sink_program):
         begin = time.monotonic()
         system.start()
         figures["restart_s"] = time.monotonic() - begin
+        system.kill_all()
+        begin = time.monotonic()
+        system.start()
+        figures["after_kill_s"] = time.monotonic() - begin
+        # The deferred queue is probed first, while new mail goes on.
+        system.ctl("queue", "--json", "--domain", "d7.backlog.example")
+        figures["after_kill_deferred_s"] = time.monotonic() - begin
         return figures
     finally:
         server.stop()
@@ -184,7 +193,9 @@ def main():
     empty, full = results[0], results[options.count]
     print(f"relay rate {full['relay_rate'] / empty['relay_rate']:.2f} of that with an empty queue, "
           f"qmgr {full['qmgr_mb'] - empty['qmgr_mb']:+.1f} MB, start {full['start_s']:.1f} s "
-          f"(empty {empty['start_s']:.1f} s), status {full['status_s']:.2f} s")  # fmt: skip
+          f"(empty {empty['start_s']:.1f} s), accept rate "
+          f"{full['accept_rate'] / empty['accept_rate']:.2f}, "
+          f"status {full['status_s']:.2f} s")  # fmt: skip
     if options.json:
         options.json.write_text(json.dumps(results, indent=1) + "\n")
 
