@@ -132,7 +132,7 @@ class Conversation:
             client_name=self.client_name,
             resolve=self.resolve,
             helo=self.helo[:MAX_ADDRESS],
-            mark=ta.mark if ta is not None and ta.mark else self.mark,
+            mark=self.mark,
             auth=self.auth,
             issuer=self.issuer,
             subject=self.subject,

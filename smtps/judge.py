@@ -105,7 +105,6 @@ class Judge(Conversation):
         if ta is None:
             raise Bug("a sender is judged without a transaction")
         if isinstance(answer, Verdict):
-            ta.mark = answer.mark if answer.accept else ""
             ta.discard = ta.discard or (answer.accept and answer.discard)
             if refusal is not None and self.policy.delay_checks and answer.mark != "quick":
                 ta.rejection = refusal

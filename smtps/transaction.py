@@ -22,7 +22,6 @@ class Transaction:
         body8: BODY=8BITMIME was given.
         ret, envid: as MAIL said (RFC 3461).
         utf8: SMTPUTF8 was given (RFC 6531).
-        mark: what the access map says of the sender, as Conversation.mark of the client.
         rejection: of the sender, held back until RCPT (delay_checks).
         discard: the message is taken and dropped, as the access map says.
         dropped: recipients that were taken and dropped.
@@ -47,7 +46,6 @@ class Transaction:
     ret: str = ""
     envid: str = ""
     utf8: bool = False
-    mark: str = ""
     rejection: Reply | None = None
     discard: bool = False
     dropped: int = 0

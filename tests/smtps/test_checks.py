@@ -142,12 +142,18 @@ def test_without_an_answer_the_recipient_has_to_come_again_whatever_waits():
 # --- marks, discards -----------------------------------------------------------------------
 
 
-def test_mark_of_the_sender_holds_for_its_transaction_only():
-    world = World(mail={"s@a.test": Verdict(accept=True, mark="ok")})
+@pytest.mark.covers("X472")
+@pytest.mark.parametrize("session", ["", "ok", "relay"])
+def test_mark_of_the_sender_is_not_taken_for_the_clients(session):
+    """Anybody can name a sender that a rule accepts; only the session exempts from checks."""
+    world = World(
+        conn=ConnVerdict(accept=True, mark=session),
+        mail={"s@a.test": Verdict(accept=True, mark="quick:relay")},
+    )
     client = Client(world=world, flags=ACCESS)
-    client.talk(EHLO + MAIL + RCPT + "RSET\r\nMAIL FROM:<t@a.test>\r\n" + RCPT)
-    marks = [ask.facts.mark for ask in questions(client) if isinstance(ask, RcptAsk)]
-    assert marks == ["ok", ""]
+    client.talk(EHLO + MAIL + RCPT)
+    (ask,) = [ask for ask in questions(client) if isinstance(ask, RcptAsk)]
+    assert (ask.facts.mark, ask.relay) == (session, session == "relay")
 
 
 @pytest.mark.parametrize("world", [
